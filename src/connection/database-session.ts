@@ -1,0 +1,171 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { QueryError, UsageError } from '../errors.ts'
+import type { Statement } from '../sql/template.ts'
+import { type BoundValue, bindValues } from '../wire/bind-value.ts'
+import type { ConnectionPool } from './pool.ts'
+import type { PoolConnection } from './pool-connection.ts'
+import { cancelledError, isSerializationFailure } from './server-error.ts'
+import type { QueryOptions, QueryResult, Row, Session, TransactionOptions } from './session.ts'
+import { currentTransaction } from './transaction-context.ts'
+import { beginText, checkQueryOptions } from './transaction-option.ts'
+import { TransactionSession } from './transaction-session.ts'
+
+/** A whole database: each statement and each transaction takes a free connection of the pool. */
+export class DatabaseSession implements Session {
+  readonly database: object
+  readonly inTransaction = false
+  readonly #pool: ConnectionPool
+
+  /** @param database - the key of caches and of open transactions; default the session itself */
+  constructor(pool: ConnectionPool, database?: object) {
+    this.#pool = pool
+    this.database = database ?? this
+  }
+
+  /**
+   * Runs one statement. It is repeated on another connection only when it was surely never sent.
+   * When a signal or time-out comes too late and the statement has succeeded, its result is returned.
+   *
+   * @throws QueryError, ConnectionError, UsageError CLOSED, INVALID_VALUE, INVALID_OPTION
+   */
+  async query<R extends object = Row>(statement: Statement, options: QueryOptions = {}): Promise<QueryResult<R>> {
+    checkQueryOptions(options)
+    const values = bindValues(statement.values)
+    const { signal } = options
+    if (signal?.aborted) throw cancelledError(signal)
+    const { connection, value } = await this.#start(
+      (candidate) => runAlone<R>(candidate, statement.text, values, options),
+      signal,
+    )
+    const { transactionStatus } = connection
+    this.#pool.release(connection, transactionStatus !== 'I')
+    if (transactionStatus !== 'I') throw beginError()
+    return value
+  }
+
+  /**
+   * Runs `run` in a transaction: committed when it returns, rolled back when it throws. A statement that failed and was
+   * not rolled back to a savepoint makes the whole fail, also when `run` caught its error.
+   *
+   * @throws what `run` throws; QueryError, ConnectionError (CONNECTION_LOST during COMMIT: the outcome is unknown)
+   */
+  async transaction<T>(run: (session: Session) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const begin = beginText(options)
+    const { signal, retries = 0 } = options
+    for (let attempt = 0; ; attempt++) {
+      if (signal?.aborted) throw cancelledError(signal)
+      const { connection } = await this.#start((candidate) => candidate.run(begin, [], { undone: true }), signal)
+      const session = new TransactionSession(this.database, connection, signal)
+      try {
+        return await this.#finish(connection, session, run)
+      } catch (error) {
+        const again = isSerializationFailure(error) || isSerializationFailure(session.failure)
+        if (!again || attempt >= retries) throw error
+      }
+      await backOff(attempt, signal)
+    }
+  }
+
+  /** Makes one trip to the server and back; resolves to its milliseconds. @throws ConnectionError */
+  async ping(options: QueryOptions = {}): Promise<number> {
+    const start = performance.now()
+    await this.query({ text: 'select 1', values: [] }, options)
+    return performance.now() - start
+  }
+
+  /** A connection on which `first` has succeeded. */
+  async #start<T>(
+    first: (connection: PoolConnection) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<{ connection: PoolConnection; value: T }> {
+    const outer = currentTransaction(this.database)
+    const hint = outer?.open === true ? insideHint : undefined
+    for (;;) {
+      const connection = await this.#pool.acquire(signal, hint)
+      try {
+        this.#pool.options.beforeQuery?.({ outer, connection: connection.stream })
+        return { connection, value: await first(connection) }
+      } catch (error) {
+        this.#pool.release(connection)
+        if (connection.lost === undefined || connection.sent) throw error
+      }
+    }
+  }
+
+  async #finish<T>(
+    connection: PoolConnection,
+    session: TransactionSession,
+    run: (session: Session) => Promise<T>,
+  ): Promise<T> {
+    try {
+      const value = await session.use(run)
+      const { command } = await connection.run('COMMIT', [])
+      if (command !== 'COMMIT') throw abortedError()
+      return value
+    } catch (error) {
+      // Also after a COMMIT that failed, where it does nothing but make sure.
+      await rollback(connection)
+      throw error
+    } finally {
+      this.#pool.release(connection)
+    }
+  }
+}
+
+const insideHint = 'This call waits inside a transaction of the same database: use the session passed to its function.'
+
+async function runAlone<R extends object>(
+  connection: PoolConnection,
+  text: string,
+  values: BoundValue[],
+  options: QueryOptions,
+): Promise<QueryResult<R>> {
+  try {
+    return await connection.run<R>(text, values, options)
+  } catch (error) {
+    if (!(error instanceof QueryError) || error.code !== 'QUERY_CANCELLED' || options.signal?.aborted) throw error
+    // Not by this side: by another session, or by a limit of the role or database, which only the server knows.
+    const limited = await connection.run<{ limit: string }>(limitText, []).then(
+      ({ rows }) => rows[0]?.limit !== '0',
+      () => false,
+    )
+    if (!limited) throw error
+    const { message, sqlState, cause } = error
+    throw new QueryError('STATEMENT_TIMEOUT', message, { sqlState, cause })
+  }
+}
+
+const limitText = `select current_setting('statement_timeout') as "limit"`
+
+async function rollback(connection: PoolConnection): Promise<void> {
+  if (connection.lost !== undefined) return
+  try {
+    await connection.run('ROLLBACK', [], { timeoutMs: 10_000 })
+  } catch {
+    // What the connection holds is unknown: it must not be used again. The caller throws the error that led here.
+    connection.destroy()
+  }
+}
+
+/** 10 ms, doubled each time up to 1 s, and by chance half to one and a half of it, so that two rivals part. */
+async function backOff(attempt: number, signal: AbortSignal | undefined): Promise<void> {
+  const delay = Math.min(10 * 2 ** attempt, 1000) * (0.5 + Math.random())
+  try {
+    await wait(delay, undefined, signal === undefined ? {} : { signal })
+  } catch (error) {
+    if (signal?.aborted) throw cancelledError(signal)
+    throw error
+  }
+}
+
+function abortedError(): QueryError {
+  return new QueryError('QUERY_FAILED', 'The server rolled the transaction back instead of committing it', {
+    sqlState: '25P02',
+  })
+}
+
+function beginError(): UsageError {
+  return new UsageError('INVALID_VALUE', 'The statement left a transaction open, which was rolled back', {
+    hint: 'Use transaction() instead of BEGIN.',
+  })
+}

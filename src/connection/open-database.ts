@@ -1,0 +1,102 @@
+import type { Duplex } from 'node:stream'
+import type { EmbeddedTarget, ServerTarget, Settings } from '../config/settings.ts'
+import { EmbeddedDatabase } from '../embedded/embedded-database.ts'
+import { DatabaseSession } from './database-session.ts'
+import { type ConnectionPool, openPool, type PgPool } from './pool.ts'
+import type { PoolOptions } from './pool-option.ts'
+
+/** A database that is open, on a server or embedded. */
+export interface OpenDatabase {
+  readonly session: DatabaseSession
+  /** A real pg.Pool, for libraries that want one. */
+  readonly pool: PgPool
+  /** The directory of the embedded engine; undefined on a server. */
+  readonly directory: string | undefined
+  close(): Promise<void>
+}
+
+/**
+ * Opens what the settings name, and makes one trip to it.
+ * @throws ConnectionError, UnsupportedError PACKAGE_MISSING, NODE_VERSION
+ */
+export async function openDatabase(settings: Settings, onProgress: (line: string) => void): Promise<OpenDatabase> {
+  const { target } = settings
+  const opened =
+    target.kind === 'server' ? openServer(target, settings) : await openEmbedded(target, settings, onProgress)
+  try {
+    await opened.session.ping()
+  } catch (error) {
+    await opened.close()
+    throw error
+  }
+  return opened
+}
+
+function openServer(target: ServerTarget, settings: Settings): OpenDatabase {
+  const pool = openPool({ ...poolOptions(settings), ...serverOptions(target) })
+  return { session: new DatabaseSession(pool), pool: pool.pool, directory: undefined, close: () => pool.close() }
+}
+
+async function openEmbedded(
+  { directory, durability }: EmbeddedTarget,
+  settings: Settings,
+  onProgress: (line: string) => void,
+): Promise<OpenDatabase> {
+  const embedded = await EmbeddedDatabase.open({ directory, durability, lockWaitMs: settings.lockWaitMs, onProgress })
+  const pool = openPool({
+    ...poolOptions(settings),
+    user: 'postgres',
+    database: 'postgres',
+    password: '',
+    // Not undefined: the driver would then take PGOPTIONS, which is meant for servers.
+    startupOptions: '',
+    stream: () => embedded.connect(),
+    beforeQuery: ({ outer, connection }) => embedded.declareNested(connection, openConnection(outer)),
+  })
+  return {
+    session: new DatabaseSession(pool),
+    pool: pool.pool,
+    directory: embedded.directory,
+    close: () => closeEmbedded(pool, embedded),
+  }
+}
+
+function openConnection(
+  outer: { readonly open: boolean; readonly connection: Duplex } | undefined,
+): Duplex | undefined {
+  return outer?.open ? outer.connection : undefined
+}
+
+async function closeEmbedded(pool: ConnectionPool, embedded: EmbeddedDatabase): Promise<void> {
+  await pool.close()
+  await embedded.close()
+}
+
+function poolOptions(settings: Settings): PoolOptions {
+  return {
+    poolSize: settings.poolSize,
+    maxOverflow: settings.maxOverflow,
+    acquireTimeoutMs: settings.acquireTimeoutMs,
+    applicationName: settings.applicationName,
+    statementTimeoutMs: settings.statementTimeoutMs,
+  }
+}
+
+function serverOptions(target: ServerTarget): PoolOptions {
+  const limits = [
+    ['lock_timeout', target.lockTimeoutMs],
+    ['idle_in_transaction_session_timeout', target.idleInTransactionTimeoutMs],
+  ] as const
+  const settings = limits.flatMap(([name, value]) => (value === undefined ? [] : [`-c ${name}=${value}`]))
+  const startupOptions = [...(target.options === undefined ? [] : [target.options]), ...settings].join(' ')
+  return {
+    host: target.host,
+    port: target.port,
+    database: target.database,
+    user: target.user,
+    password: target.password,
+    tls: target.ssl,
+    connectTimeoutMs: target.connectTimeoutMs,
+    startupOptions,
+  }
+}

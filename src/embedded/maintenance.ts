@@ -1,0 +1,104 @@
+/**
+ * What a server's background processes do, done between the users' statements: CHECKPOINT when enough WAL was
+ * written, ANALYZE and VACUUM when enough rows changed. The engine has no background workers and no statistics of
+ * its own (pg_stat_user_tables is always 0), so the command tags are counted here.
+ */
+import type { Engine } from './engine.ts'
+import type { ServerObserver, SessionServer } from './session-server.ts'
+
+/** The WAL then stays below 150 MB and a re-open after a kill below a second. */
+const CHECKPOINT_BYTES = BigInt(64 << 20)
+/** As autovacuum's thresholds: a base and a share; the share is asked of each table. */
+const CHANGED_ROWS = 5000
+const IDLE_MS = 300
+
+/** Tables whose size moved away from what the planner knows by a fifth, or that were never analysed. */
+const GROWN_TABLES = `
+select format('%I.%I', n.nspname, c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence = 'p'
+  and n.nspname not in ('pg_catalog', 'information_schema', '_timescaledb_catalog', '_timescaledb_config')
+  and abs(pg_catalog.pg_relation_size(c.oid) - c.relpages::bigint * 8192) > 65536 + c.relpages::bigint * 8192 / 5`
+
+/** All tables that have pages: those without dead rows cost a VACUUM a look at their visibility map. */
+const FILLED_TABLES = `
+select format('%I.%I', n.nspname, c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema')
+  and pg_catalog.pg_relation_size(c.oid) > 0`
+
+export class Maintenance implements ServerObserver {
+  #server: SessionServer | undefined
+  #engine: Engine | undefined
+  #checkpointed = 0n
+  #changed = 0
+  #removed = 0
+  #timer: NodeJS.Timeout | undefined
+  #working = false
+
+  use(server: SessionServer): void {
+    this.#server = server
+  }
+
+  opened(engine: Engine): void {
+    this.#engine = engine
+    this.#checkpointed = engine.walBytes()
+  }
+
+  completed(tag: string): void {
+    const [command = '', ...numbers] = tag.split(' ')
+    const rows = Number(numbers.at(-1) ?? 0)
+    if (command === 'INSERT' || command === 'COPY' || command === 'MERGE') this.#changed += rows
+    else if (command === 'UPDATE' || command === 'DELETE') {
+      this.#changed += rows
+      this.#removed += rows
+    }
+  }
+
+  free(): void {
+    const engine = this.#engine
+    const server = this.#server
+    if (engine === undefined || server === undefined) return
+    const written = engine.walBytes()
+    if (written - this.#checkpointed > CHECKPOINT_BYTES) {
+      this.#checkpointed = written
+      // A failure shows again at the next statement that writes; nothing is lost by a late checkpoint.
+      server.run('checkpoint').catch(() => undefined)
+    }
+    if (this.#changed >= CHANGED_ROWS && this.#timer === undefined && !this.#working) {
+      this.#timer = setTimeout(() => this.#tidy(server), IDLE_MS)
+      this.#timer.unref()
+    }
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#server = undefined
+  }
+
+  async #tidy(server: SessionServer): Promise<void> {
+    this.#timer = undefined
+    this.#working = true
+    const removed = this.#removed
+    this.#changed = 0
+    this.#removed = 0
+    try {
+      for (const name of await this.#names(server, GROWN_TABLES)) await this.#quietly(server, `analyze ${name}`)
+      if (removed < CHANGED_ROWS) return
+      for (const name of await this.#names(server, FILLED_TABLES)) await this.#quietly(server, `vacuum ${name}`)
+    } finally {
+      this.#working = false
+    }
+  }
+
+  async #names(server: SessionServer, text: string): Promise<string[]> {
+    const rows = await server.run(text).catch(() => [])
+    return rows.flatMap(([name]) => (name === undefined ? [] : [name]))
+  }
+
+  /** Statistics are a help, not a duty: a table that was dropped meanwhile, or a cancel, is no matter. */
+  async #quietly(server: SessionServer, text: string): Promise<void> {
+    if (this.#server === undefined) return
+    await server.run(text).catch(() => undefined)
+  }
+}

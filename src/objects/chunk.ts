@@ -1,0 +1,167 @@
+import { type Capabilities, can, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { type ChunkFilter, type ChunkReference, getChunkInfo, getChunkState } from '../catalog/chunk.ts'
+import type { RelationName } from '../catalog/relation.ts'
+import type { QueryOptions, Session } from '../connection/session.ts'
+import { callFunction, callProcedure } from '../sql/call.ts'
+import type { ObjectName } from '../sql/identifier.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { regclass } from './policy.ts'
+
+/** How one chunk is compressed. */
+export interface CompressChunkOptions {
+  /** Compresses a compressed chunk once more, which brings it to the table's present settings. From 2.18 on. */
+  readonly recompress?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** What {@link compressChunk} did. */
+export interface CompressChunkResult {
+  readonly chunk: RelationName
+  /** False where the chunk was compressed already, with nothing waiting beside it. */
+  readonly compressed: boolean
+}
+
+/** What {@link decompressChunk} did. */
+export interface DecompressChunkResult {
+  readonly chunk: RelationName
+  /** False where the chunk was not compressed. */
+  readonly decompressed: boolean
+}
+
+/** The statement of {@link compressChunk}. @throws UnsupportedError EDITION_REQUIRED, VERSION_REQUIRED */
+export function compressChunkSql(
+  capabilities: Capabilities,
+  chunk: ObjectName,
+  options: Pick<CompressChunkOptions, 'recompress'> = {},
+): Sql {
+  requireFeature(capabilities, 'compression')
+  const recompress = options.recompress === undefined ? undefined : sql.literal(options.recompress)
+  if (can(capabilities, 'columnstore')) {
+    return callProcedure('convert_to_columnstore', [regclass(chunk)], {
+      if_not_columnstore: sql.literal(true),
+      recompress,
+    })
+  }
+  if (options.recompress === true) requireFeature(capabilities, 'columnstore')
+  return callFunction('compress_chunk', [regclass(chunk)], { if_not_compressed: sql.literal(true) })
+}
+
+/** The statement of {@link decompressChunk}. @throws UnsupportedError EDITION_REQUIRED */
+export function decompressChunkSql(capabilities: Capabilities, chunk: ObjectName): Sql {
+  requireFeature(capabilities, 'compression')
+  return can(capabilities, 'columnstore')
+    ? callProcedure('convert_to_rowstore', [regclass(chunk)], { if_columnstore: sql.literal(true) })
+    : callFunction('decompress_chunk', [regclass(chunk)], { if_compressed: sql.literal(true) })
+}
+
+/**
+ * Compresses one chunk now. Rows that were added to a compressed chunk are compressed too.
+ * Compression must be enabled on its table.
+ * @throws QueryError NOT_FOUND where there is no such chunk.
+ */
+export async function compressChunk(
+  session: Session,
+  chunk: ChunkReference,
+  options: CompressChunkOptions = {},
+): Promise<CompressChunkResult> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, 'compression')
+  const state = await getChunkState(session, chunk)
+  const name = { schema: state.schema, name: state.name }
+  if (state.isCompressed && !state.needsRecompression && options.recompress !== true) {
+    return { chunk: name, compressed: false }
+  }
+  await session.query(compressChunkSql(capabilities, name, options), toQueryOptions(options.signal))
+  return { chunk: name, compressed: true }
+}
+
+/**
+ * Puts the rows of one chunk back into a plain table.
+ * @throws QueryError NOT_FOUND where there is no such chunk.
+ */
+export async function decompressChunk(
+  session: Session,
+  chunk: ChunkReference,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<DecompressChunkResult> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, 'compression')
+  const state = await getChunkState(session, chunk)
+  const name = { schema: state.schema, name: state.name }
+  if (!state.isCompressed) return { chunk: name, decompressed: false }
+  await session.query(decompressChunkSql(capabilities, name), toQueryOptions(options.signal))
+  return { chunk: name, decompressed: true }
+}
+
+/** How far a call over many chunks is. */
+export interface ChunkProgress {
+  /** The chunk that was finished. */
+  readonly chunk: RelationName
+  readonly done: number
+  readonly total: number
+}
+
+/** Which chunks, and what to do meanwhile. */
+export interface ChunkRangeOptions extends Pick<ChunkFilter, 'olderThan' | 'newerThan' | 'signal'> {
+  readonly onProgress?: (progress: ChunkProgress) => void
+}
+
+/**
+ * Compresses the chunks of a range that need it, oldest first, each in a statement of its own: what is done stays done
+ * when the call fails or is cancelled.
+ * @returns the chunks that were compressed.
+ * @throws QueryError QUERY_CANCELLED, NOT_FOUND, HYPERTABLE_NOT_FOUND
+ */
+export async function compressChunks(
+  session: Session,
+  name: ObjectName,
+  options: ChunkRangeOptions = {},
+): Promise<RelationName[]> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, 'compression')
+  const chunks = await getChunkInfo(session, name, toFilter(options))
+  const wanted = chunks.filter((chunk) => !chunk.isCompressed || chunk.needsRecompression)
+  return forEachChunk(session, wanted, options, (chunk) => compressChunkSql(capabilities, chunk))
+}
+
+/**
+ * Decompresses the compressed chunks of a range, oldest first, each in a statement of its own.
+ * @returns the chunks that were decompressed.
+ * @throws QueryError QUERY_CANCELLED, NOT_FOUND, HYPERTABLE_NOT_FOUND
+ */
+export async function decompressChunks(
+  session: Session,
+  name: ObjectName,
+  options: ChunkRangeOptions = {},
+): Promise<RelationName[]> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, 'compression')
+  const chunks = await getChunkInfo(session, name, { ...toFilter(options), compressed: true })
+  return forEachChunk(session, chunks, options, (chunk) => decompressChunkSql(capabilities, chunk))
+}
+
+async function forEachChunk(
+  session: Session,
+  chunks: readonly { readonly chunkSchema: string; readonly chunkName: string }[],
+  options: ChunkRangeOptions,
+  statementOf: (chunk: RelationName) => Sql,
+): Promise<RelationName[]> {
+  const oldestFirst = chunks.map(({ chunkSchema, chunkName }) => ({ schema: chunkSchema, name: chunkName })).reverse()
+  for (const [index, chunk] of oldestFirst.entries()) {
+    await session.query(statementOf(chunk), toQueryOptions(options.signal))
+    options.onProgress?.({ chunk, done: index + 1, total: oldestFirst.length })
+  }
+  return oldestFirst
+}
+
+function toFilter({ olderThan, newerThan, signal }: ChunkRangeOptions): ChunkFilter {
+  return {
+    ...(olderThan === undefined ? {} : { olderThan }),
+    ...(newerThan === undefined ? {} : { newerThan }),
+    ...(signal === undefined ? {} : { signal }),
+  }
+}
+
+function toQueryOptions(signal: AbortSignal | undefined): QueryOptions {
+  return signal === undefined ? {} : { signal }
+}

@@ -1,0 +1,213 @@
+import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { type ContinuousAggregate, getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
+import { findRelation, notHypertable, relationNotFound } from '../catalog/relation.ts'
+import type { Session } from '../connection/session.ts'
+import { UsageError } from '../errors.ts'
+import type { ObjectName } from '../sql/identifier.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { aggregateQuerySql, type ContinuousAggregateQuery } from './aggregate-query.ts'
+import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import type { DropResult } from './hypertable.ts'
+import { formatOrderBy, type OrderByInput, parseOrderBy } from './order-by.ts'
+import { formatSpan, requirePositive, type Span } from './span.ts'
+
+/** How a continuous aggregate is made. */
+export type ContinuousAggregateOptions = ContinuousAggregateQuery & {
+  /**
+   * True fills it at once, which cannot run in a transaction; false leaves that to the first refresh. The server's
+   * default is true.
+   */
+  readonly withData?: boolean
+  /** False adds to every answer what is newer than the materialized rows. */
+  readonly materializedOnly?: boolean
+  /** False leaves out the indexes on the bucket and each other column grouped by. */
+  readonly createGroupIndexes?: boolean
+  /** The length of its own chunks; the server's default is ten times that of the source. */
+  readonly chunkInterval?: Span
+  /** Indexes on it, each a list of columns. */
+  readonly indexes?: readonly (readonly OrderByInput[])[]
+  /**
+   * An aggregate that exists is no error: the result then says `created: false` and, in `differences`, what is not as
+   * asked for.
+   */
+  readonly ifNotExists?: boolean
+}
+
+/** What {@link createContinuousAggregate} did. */
+export interface ContinuousAggregateResult {
+  readonly schema: string
+  readonly name: string
+  /** False where it was there already. It was left as it is. */
+  readonly created: boolean
+  readonly materializedOnly: boolean
+  readonly bucketColumn: string
+  /** Empty unless one was there with another definition or other settings. */
+  readonly differences: readonly Difference[]
+}
+
+/**
+ * The statements of {@link createContinuousAggregate}: the aggregate, then its indexes.
+ * @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
+ */
+export function createContinuousAggregateSql(
+  capabilities: Capabilities,
+  name: ObjectName,
+  options: ContinuousAggregateOptions,
+): Sql[] {
+  requireFeature(capabilities, 'continuous-aggregate')
+  requirePositive('chunkInterval', options.chunkInterval)
+  const settings = [sql.raw('timescaledb.continuous')]
+  const set = (key: string, value: boolean | string | undefined): void => {
+    if (value !== undefined) settings.push(sql`${sql.raw(`timescaledb.${key}`)} = ${sql.literal(value)}`)
+  }
+  set('materialized_only', options.materializedOnly)
+  set('create_group_indexes', options.createGroupIndexes)
+  set('chunk_interval', options.chunkInterval === undefined ? undefined : formatSpan(options.chunkInterval))
+  const ifNotExists = options.ifNotExists === true ? sql`if not exists ` : sql.empty
+  const data = options.withData === undefined ? sql.empty : options.withData ? sql` with data` : sql` with no data`
+  const head = sql`create materialized view ${ifNotExists}${sql.name(name)} with (${sql.join(settings)}) as`
+  return [sql`${head} ${aggregateQuerySql(options)}${data}`, ...indexSql(name, options)]
+}
+
+function indexSql(name: ObjectName, options: ContinuousAggregateOptions): Sql[] {
+  return (options.indexes ?? []).map(
+    (columns) => sql`create index on ${sql.name(name)} (${sql.raw(formatOrderBy(parseOrderBy(columns)))})`,
+  )
+}
+
+/**
+ * Makes a continuous aggregate on a hypertable or on another continuous aggregate. It is refreshed by
+ * `refreshContinuousAggregate` or by a policy.
+ * @throws PlanError DRIFT where one exists with another definition and `ifNotExists` is not given.
+ * @throws QueryError ALREADY_EXISTS where the same one exists and `ifNotExists` is not given; NOT_FOUND.
+ * @throws UsageError INVALID_OPTION within a transaction, unless `withData` is false.
+ */
+export async function createContinuousAggregate(
+  session: Session,
+  name: ObjectName,
+  options: ContinuousAggregateOptions,
+): Promise<ContinuousAggregateResult> {
+  const capabilities = await readCapabilities(session)
+  const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, options)
+  if (create === undefined) throw new TypeError('There is no statement to run.')
+  const relation = await findRelation(session, name)
+  if (relation?.kind === 'continuous-aggregate') {
+    const existing = await getContinuousAggregate(session, name)
+    const differences = await compareAggregate(session, existing, options)
+    if (options.ifNotExists === true) return toResult(existing, false, differences)
+    if (differences.length > 0) {
+      const hint = 'Give ifNotExists: true to keep it as it is, or drop it first; its history goes with it.'
+      throw refuseDrift('The continuous aggregate', existing, differences, hint)
+    }
+  } else if (relation !== undefined && options.ifNotExists === true) {
+    // IF NOT EXISTS would skip silently for any relation of that name.
+    throw notHypertable(relation, 'a continuous aggregate, and its name is taken')
+  }
+  if (session.inTransaction && options.withData !== false) {
+    throw new UsageError('INVALID_OPTION', 'A continuous aggregate cannot be filled within a transaction.', {
+      hint: 'Give withData: false here, and refresh it after the commit.',
+    })
+  }
+  await session.query(create)
+  for (const index of indexes) await session.query(index)
+  return toResult(await getContinuousAggregate(session, name), true, [])
+}
+
+/** How a continuous aggregate is dropped. */
+export interface DropContinuousAggregateOptions {
+  /** No error where there is none. */
+  readonly ifExists?: boolean
+  /** Drops what depends on it too: aggregates and views on top. */
+  readonly cascade?: boolean
+}
+
+/** The statement of {@link dropContinuousAggregate}. */
+export function dropContinuousAggregateSql(name: ObjectName, options: DropContinuousAggregateOptions = {}): Sql {
+  const ifExists = options.ifExists === true ? sql`if exists ` : sql.empty
+  const cascade = options.cascade === true ? sql` cascade` : sql.empty
+  return sql`drop materialized view ${ifExists}${sql.name(name)}${cascade}`
+}
+
+/**
+ * Drops a continuous aggregate with all it has materialized. Any other view is left alone.
+ * @throws QueryError NOT_FOUND where there is none and `ifExists` is not given; HYPERTABLE_NOT_FOUND for anything else.
+ */
+export async function dropContinuousAggregate(
+  session: Session,
+  name: ObjectName,
+  options: DropContinuousAggregateOptions = {},
+): Promise<DropResult> {
+  const relation = await findRelation(session, name)
+  if (relation === undefined) {
+    if (options.ifExists === true) return { dropped: false }
+    throw relationNotFound(name)
+  }
+  if (relation.kind !== 'continuous-aggregate') throw notHypertable(relation, 'a continuous aggregate')
+  await session.query(dropContinuousAggregateSql({ schema: relation.schema, name: relation.name }, options))
+  return { dropped: true }
+}
+
+/** Thrown to roll back the transaction in which definitions are compared. */
+class Compared extends Error {
+  readonly differences: readonly Difference[]
+
+  constructor(differences: readonly Difference[]) {
+    super('compared')
+    this.differences = differences
+  }
+}
+
+async function compareAggregate(
+  session: Session,
+  existing: ContinuousAggregate,
+  options: ContinuousAggregateOptions,
+): Promise<readonly Difference[]> {
+  const wantedOnly = options.materializedOnly === undefined ? undefined : String(options.materializedOnly)
+  const settings = compareSetting('materializedOnly', String(existing.materializedOnly), wantedOnly)
+  return [...(await compareDefinition(session, existing, options)), ...settings]
+}
+
+/**
+ * Lets the server print both queries, the wanted one as a temporary view that is rolled back: equal queries are then
+ * equal texts, and nothing has to be parsed here. Both are printed under one search path.
+ */
+async function compareDefinition(
+  session: Session,
+  existing: ContinuousAggregate,
+  options: ContinuousAggregateOptions,
+): Promise<readonly Difference[]> {
+  try {
+    await session.transaction(async (inner) => {
+      await inner.query(sql`create temporary view tsdbkit_wanted as ${aggregateQuerySql(options)}`)
+      const { rows } = await inner.query<{ readonly wanted: string; readonly existing: string }>(sql`
+        select pg_catalog.pg_get_viewdef('pg_temp.tsdbkit_wanted'::regclass) as wanted, view_definition as existing
+        from timescaledb_information.continuous_aggregates
+        where view_schema = ${existing.schema} and view_name = ${existing.name}`)
+      const row = rows[0]
+      throw new Compared(compareSetting('query', squeeze(row?.existing), squeeze(row?.wanted)))
+    })
+  } catch (error) {
+    if (error instanceof Compared) return error.differences
+    throw error
+  }
+  return []
+}
+
+function squeeze(text: string | undefined): string | undefined {
+  return text?.replace(/\s+/g, ' ').trim()
+}
+
+function toResult(
+  aggregate: ContinuousAggregate,
+  created: boolean,
+  differences: readonly Difference[],
+): ContinuousAggregateResult {
+  return {
+    schema: aggregate.schema,
+    name: aggregate.name,
+    created,
+    materializedOnly: aggregate.materializedOnly,
+    bucketColumn: aggregate.bucketColumn,
+    differences,
+  }
+}

@@ -1,0 +1,135 @@
+import { type Capabilities, type Feature, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { listPolicies, type Policy, type PolicyKind } from '../catalog/job.ts'
+import { getTimeRelation, type Relation, type RelationName } from '../catalog/relation.ts'
+import type { Session } from '../connection/session.ts'
+import { TimescaleError } from '../errors.ts'
+import { formatName, type ObjectName } from '../sql/identifier.ts'
+import type { IntervalInput } from '../sql/interval.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { type TimeInput, timeSql } from '../sql/time-expression.ts'
+import { compareSetting, type Difference } from './difference.ts'
+import { formatSpan, isSameSpan, optionalInterval, type Span } from './span.ts'
+
+/** When a policy runs. What is left out is the server's choice. */
+export interface ScheduleOptions {
+  readonly scheduleInterval?: IntervalInput
+  /** The first run; later ones keep to its multiples. */
+  readonly initialStart?: TimeInput
+  /** The time zone in which the schedule keeps its hour, such as `'Europe/Berlin'`. */
+  readonly timezone?: string
+  /**
+   * Something that exists already is no error: the result then says `created: false` and, in `differences`, every
+   * setting that is not as asked for. Without it a policy that exists with other settings is refused.
+   */
+  readonly ifNotExists?: boolean
+}
+
+/** What adding a policy did. */
+export interface PolicyResult {
+  /** False where one was there already. It was left as it is. */
+  readonly created: boolean
+  /** The job that runs the policy. */
+  readonly jobId: number
+  /** Empty unless a policy was there with other settings. */
+  readonly differences: readonly Difference[]
+}
+
+/** What removing a policy did. */
+export interface RemoveResult {
+  /** False where there was none. */
+  readonly removed: boolean
+}
+
+/** How a policy is removed. */
+export interface RemoveOptions {
+  /** No error where there is none. */
+  readonly ifExists?: boolean
+}
+
+/** A name as an argument of type regclass. */
+export function regclass(name: ObjectName): Sql {
+  return sql`${sql.literal(formatName(name))}::regclass`
+}
+
+/** True as SQL, or undefined, which leaves the argument out. */
+export function optionalFlag(flag: boolean | undefined): Sql | undefined {
+  return flag === undefined ? undefined : sql.literal(flag)
+}
+
+/** The named arguments that all policies share. */
+export function scheduleArguments(options: ScheduleOptions): Record<string, Sql | undefined> {
+  return {
+    if_not_exists: optionalFlag(options.ifNotExists),
+    schedule_interval: optionalInterval(options.scheduleInterval),
+    initial_start: options.initialStart === undefined ? undefined : timeSql(options.initialStart, 'timestamptz'),
+    timezone: options.timezone === undefined ? undefined : sql.literal(options.timezone),
+  }
+}
+
+/** What a policy needs to know before it is added or removed. */
+export interface PolicyContext {
+  readonly capabilities: Capabilities
+  readonly relation: Relation & { readonly storage: RelationName }
+  readonly existing: readonly Policy[]
+}
+
+/**
+ * The relation, and its policies of one kind.
+ * @throws UnsupportedError where the feature is missing; QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND
+ */
+export async function readPolicyContext(
+  session: Session,
+  name: ObjectName,
+  kind: PolicyKind,
+  feature: Feature,
+): Promise<PolicyContext> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, feature)
+  const relation = await getTimeRelation(session, name)
+  const policies = await listPolicies(session, relation)
+  return { capabilities, relation, existing: policies.filter((policy) => policy.kind === kind) }
+}
+
+/** How the schedule of a policy differs from what the call asks for. */
+export function compareSchedule(existing: Policy, options: ScheduleOptions): Difference[] {
+  const wanted = options.scheduleInterval === undefined ? undefined : formatSpan(options.scheduleInterval)
+  const startsAt = options.initialStart instanceof Date ? options.initialStart.toISOString() : undefined
+  return [
+    ...compareSetting('scheduleInterval', existing.scheduleInterval, wanted, isSameSpan),
+    ...compareSetting('initialStart', existing.initialStart?.toISOString(), startsAt),
+    ...compareSetting('timezone', existing.timezone, options.timezone),
+  ]
+}
+
+/** How one span in a policy's configuration differs from what the call asks for. */
+export function compareConfigSpan(
+  policy: Policy,
+  key: string,
+  setting: string,
+  wanted: Span | undefined,
+): Difference[] {
+  return compareSetting(
+    setting,
+    configText(policy, key),
+    wanted === undefined ? undefined : formatSpan(wanted),
+    isSameSpan,
+  )
+}
+
+/** A value of a policy's configuration as text; undefined where it has none. */
+export function configText(policy: Policy, key: string): string | undefined {
+  const value = policy.config[key]
+  return value === undefined || value === null ? undefined : String(value)
+}
+
+/**
+ * The policy that the statement before has added: the only new one.
+ * @throws TimescaleError QUERY_FAILED where the server said nothing, yet added none.
+ */
+export async function findNewPolicy(session: Session, context: PolicyContext, kind: PolicyKind): Promise<Policy> {
+  const known = new Set(context.existing.map((policy) => policy.jobId))
+  const policies = await listPolicies(session, context.relation)
+  const added = policies.find((policy) => policy.kind === kind && !known.has(policy.jobId))
+  if (added !== undefined) return added
+  throw new TimescaleError('QUERY_FAILED', `The server added no ${kind} policy to ${formatName(context.relation)}.`)
+}

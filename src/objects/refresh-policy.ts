@@ -1,0 +1,185 @@
+import { type Capabilities, requireFeature } from '../catalog/capabilities.ts'
+import type { Policy } from '../catalog/job.ts'
+import { notHypertable } from '../catalog/relation.ts'
+import type { Session } from '../connection/session.ts'
+import { UsageError } from '../errors.ts'
+import { callFunction } from '../sql/call.ts'
+import type { ObjectName } from '../sql/identifier.ts'
+import type { IntervalInput } from '../sql/interval.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import {
+  compareSchedule,
+  configText,
+  findNewPolicy,
+  optionalFlag,
+  type PolicyResult,
+  type RemoveOptions,
+  type RemoveResult,
+  readPolicyContext,
+  regclass,
+  type ScheduleOptions,
+  scheduleArguments,
+} from './policy.ts'
+import { compareSpans, formatSpan, isSameSpan, requirePositive, type Span, spanSql } from './span.ts'
+
+/** What is refreshed, and when. */
+export interface RefreshPolicyOptions extends ScheduleOptions {
+  /** The beginning of the window, counted back from the run; null for everything that is older. */
+  readonly startOffset: Span | null
+  /** The end of the window, counted back from the run; null for everything that is newer. */
+  readonly endOffset: Span | null
+  readonly scheduleInterval: IntervalInput
+  /** Reads data from object storage too. From TimescaleDB 2.18 on. */
+  readonly includeTieredData?: boolean
+  /** How many buckets one transaction refreshes. From TimescaleDB 2.19 on. */
+  readonly bucketsPerBatch?: number
+  readonly maxBatchesPerExecution?: number
+  /** From TimescaleDB 2.20 on. */
+  readonly refreshNewestFirst?: boolean
+}
+
+/** What adding a refresh policy did. */
+export interface RefreshPolicyResult extends PolicyResult {
+  /** As it is now; undefined where it is open. */
+  readonly startOffset: string | undefined
+  readonly endOffset: string | undefined
+  readonly scheduleInterval: string
+}
+
+/**
+ * The statement of {@link addContinuousAggregatePolicy}.
+ * @throws UnsupportedError EDITION_REQUIRED, VERSION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
+ */
+export function addContinuousAggregatePolicySql(
+  capabilities: Capabilities,
+  name: ObjectName,
+  options: RefreshPolicyOptions,
+): Sql {
+  requireFeature(capabilities, 'continuous-aggregate')
+  if (options.includeTieredData !== undefined) requireFeature(capabilities, 'tiered-refresh')
+  if (options.bucketsPerBatch !== undefined || options.maxBatchesPerExecution !== undefined) {
+    requireFeature(capabilities, 'batched-refresh')
+  }
+  if (options.refreshNewestFirst !== undefined) requireFeature(capabilities, 'newest-first-refresh')
+  checkOptions(options)
+  const edge = (offset: Span | null): Sql => (offset === null ? sql.raw('NULL') : spanSql(offset))
+  const count = (number: number | undefined): Sql | undefined =>
+    number === undefined ? undefined : sql.literal(number)
+  const { schedule_interval, ...schedule } = scheduleArguments(options)
+  return callFunction('add_continuous_aggregate_policy', [regclass(name)], {
+    start_offset: edge(options.startOffset),
+    end_offset: edge(options.endOffset),
+    schedule_interval,
+    ...schedule,
+    include_tiered_data: optionalFlag(options.includeTieredData),
+    buckets_per_batch: count(options.bucketsPerBatch),
+    max_batches_per_execution: count(options.maxBatchesPerExecution),
+    refresh_newest_first: optionalFlag(options.refreshNewestFirst),
+  })
+}
+
+/**
+ * Refreshes a continuous aggregate from now on, by a job of the server.
+ * @throws PlanError DRIFT where a policy for an overlapping window exists with other settings and `ifNotExists` is not
+ *   given. Newer servers allow several policies whose windows do not overlap.
+ * @throws QueryError ALREADY_EXISTS where the same policy exists and `ifNotExists` is not given; NOT_FOUND.
+ */
+export async function addContinuousAggregatePolicy(
+  session: Session,
+  name: ObjectName,
+  options: RefreshPolicyOptions,
+): Promise<RefreshPolicyResult> {
+  checkOptions(options)
+  const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
+  if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
+  const existing = context.existing.find((policy) => overlaps(policy, options))
+  const differences = existing === undefined ? [] : compareRefresh(existing, options)
+  if (existing !== undefined) {
+    if (options.ifNotExists === true) return toResult(existing, false, differences)
+    if (differences.length > 0) {
+      const hint = 'Call removeContinuousAggregatePolicy first.'
+      throw refuseDrift('The refresh policy of', context.relation, differences, hint)
+    }
+  }
+  await session.query(addContinuousAggregatePolicySql(context.capabilities, context.relation, options))
+  return toResult(await findNewPolicy(session, context, 'refresh'), true, [])
+}
+
+/** The statement of {@link removeContinuousAggregatePolicy}. @throws UnsupportedError EDITION_REQUIRED */
+export function removeContinuousAggregatePolicySql(
+  capabilities: Capabilities,
+  name: ObjectName,
+  options: RemoveOptions = {},
+): Sql {
+  requireFeature(capabilities, 'continuous-aggregate')
+  return callFunction('remove_continuous_aggregate_policy', [regclass(name)], {
+    if_exists: optionalFlag(options.ifExists),
+  })
+}
+
+/**
+ * Ends the refreshing of a continuous aggregate by jobs.
+ * @throws QueryError NOT_FOUND where there is no policy and `ifExists` is not given.
+ */
+export async function removeContinuousAggregatePolicy(
+  session: Session,
+  name: ObjectName,
+  options: RemoveOptions = {},
+): Promise<RemoveResult> {
+  const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
+  if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
+  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
+  await session.query(removeContinuousAggregatePolicySql(context.capabilities, context.relation, options))
+  return { removed: true }
+}
+
+function checkOptions(options: RefreshPolicyOptions): void {
+  requirePositive('scheduleInterval', options.scheduleInterval)
+  const { startOffset, endOffset } = options
+  if (startOffset === undefined || endOffset === undefined) {
+    throw new UsageError('INVALID_OPTION', 'A refresh policy needs startOffset and endOffset; null leaves one open.')
+  }
+  if (startOffset === null || endOffset === null) return
+  if (compareSpans(formatSpan(startOffset), formatSpan(endOffset)) <= 0) {
+    const message = 'startOffset must be longer than endOffset: both count back from the run of the policy.'
+    throw new UsageError('INVALID_OPTION', message)
+  }
+}
+
+/** True where two windows share a time; an open edge reaches as far as anything. */
+function overlaps(policy: Policy, options: RefreshPolicyOptions): boolean {
+  const isLonger = (start: string | undefined, end: string | undefined): boolean =>
+    start === undefined || end === undefined || compareSpans(start, end) > 0
+  const text = (offset: Span | null): string | undefined => (offset === null ? undefined : formatSpan(offset))
+  return (
+    isLonger(configText(policy, 'start_offset'), text(options.endOffset)) &&
+    isLonger(text(options.startOffset), configText(policy, 'end_offset'))
+  )
+}
+
+function compareRefresh(existing: Policy, options: RefreshPolicyOptions): Difference[] {
+  const compareOffset = (setting: 'startOffset' | 'endOffset', key: string): Difference[] => {
+    const offset = options[setting]
+    const wanted = offset === null ? 'open' : formatSpan(offset)
+    const isSame = (left: string, right: string): boolean =>
+      left === 'open' || right === 'open' ? left === right : isSameSpan(left, right)
+    return compareSetting(setting, configText(existing, key) ?? 'open', wanted, isSame)
+  }
+  return [
+    ...compareOffset('startOffset', 'start_offset'),
+    ...compareOffset('endOffset', 'end_offset'),
+    ...compareSchedule(existing, options),
+  ]
+}
+
+function toResult(policy: Policy, created: boolean, differences: readonly Difference[]): RefreshPolicyResult {
+  return {
+    created,
+    jobId: policy.jobId,
+    differences,
+    startOffset: configText(policy, 'start_offset'),
+    endOffset: configText(policy, 'end_offset'),
+    scheduleInterval: policy.scheduleInterval,
+  }
+}

@@ -1,0 +1,117 @@
+import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
+import { timeTypeOf } from '../catalog/dimension.ts'
+import type { Session } from '../connection/session.ts'
+import { UsageError } from '../errors.ts'
+import { callProcedure } from '../sql/call.ts'
+import type { ObjectName } from '../sql/identifier.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { parseTime, type TimeExpression, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
+import { optionalFlag, regclass } from './policy.ts'
+import { refuseLoss } from './refresh-loss.ts'
+
+/** What is refreshed. */
+export interface RefreshOptions {
+  /** The first time to refresh; left out, everything that is older too. */
+  readonly startTime?: TimeInput
+  /** The end, not included; left out, everything that is newer too. */
+  readonly endTime?: TimeInput
+  /** Refreshes what is up to date as well. From TimescaleDB 2.18 on. */
+  readonly force?: boolean
+  /** Allows the loss of buckets whose raw data is gone. */
+  readonly allowLoss?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** What {@link refreshContinuousAggregate} did. */
+export interface RefreshResult {
+  readonly schema: string
+  readonly name: string
+  /** False where the server found nothing to refresh. */
+  readonly refreshed: boolean
+}
+
+/**
+ * The statement of {@link refreshContinuousAggregate}. `timeType` is the type of the aggregate's buckets.
+ * @throws UnsupportedError EDITION_REQUIRED, VERSION_REQUIRED; UsageError INVALID_TIME, INVALID_OPTION
+ */
+export function refreshContinuousAggregateSql(
+  capabilities: Capabilities,
+  name: ObjectName,
+  options: RefreshOptions & { readonly timeType?: TimeType } = {},
+): Sql {
+  requireFeature(capabilities, 'continuous-aggregate')
+  if (options.force !== undefined) requireFeature(capabilities, 'forced-refresh')
+  checkWindow(options)
+  const type = options.timeType ?? (isInteger(options) ? 'bigint' : 'timestamptz')
+  const edge = (time: TimeInput | undefined): Sql => (time === undefined ? sql.raw('NULL') : timeSql(time, type))
+  return callProcedure(
+    'refresh_continuous_aggregate',
+    [regclass(name), edge(options.startTime), edge(options.endTime)],
+    {
+      force: optionalFlag(options.force),
+    },
+  )
+}
+
+/**
+ * Brings a continuous aggregate up to date between two times, whole buckets only.
+ *
+ * Dropping chunks counts as a change of what they held, so a refresh that reaches below them deletes the aggregate's
+ * history. That is refused unless `allowLoss` is given.
+ * @throws PlanError DATA_LOSS_REFUSED; the message names the buckets, the hint the oldest safe `startTime`.
+ * @throws UsageError INVALID_OPTION for a window the wrong way round, and within a transaction.
+ * @throws QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND, QUERY_CANCELLED
+ */
+export async function refreshContinuousAggregate(
+  session: Session,
+  name: ObjectName,
+  options: RefreshOptions = {},
+): Promise<RefreshResult> {
+  const capabilities = await readCapabilities(session)
+  requireFeature(capabilities, 'continuous-aggregate')
+  checkWindow(options)
+  if (session.inTransaction) {
+    throw new UsageError('INVALID_OPTION', 'A continuous aggregate cannot be refreshed within a transaction.', {
+      hint: 'Refresh it after the commit.',
+    })
+  }
+  const aggregate = await getContinuousAggregate(session, name)
+  const timeType = timeTypeOf(aggregate.bucketColumnType)
+  const statement = refreshContinuousAggregateSql(capabilities, aggregate, { ...options, timeType })
+  if (options.allowLoss !== true) await refuseLoss(session, aggregate, { ...options, timeType })
+  const { notices } = await session.query(statement, options.signal === undefined ? {} : { signal: options.signal })
+  // The only plain notice of this procedure says that there was nothing to do; it has no code of its own.
+  const refreshed = !notices.some((notice) => notice.sqlState === '00000')
+  return { schema: aggregate.schema, name: aggregate.name, refreshed }
+}
+
+function checkWindow({ startTime, endTime }: RefreshOptions): void {
+  if (startTime === undefined || endTime === undefined) return
+  const start = parseTime(startTime)
+  const end = parseTime(endTime)
+  if (isBefore(start, end) !== false) return
+  throw new UsageError('INVALID_OPTION', 'The window of the refresh is empty: startTime must be before endTime.')
+}
+
+/** Undefined where only the server's clock can tell. */
+function isBefore(start: TimeExpression, end: TimeExpression): boolean | undefined {
+  if (start.kind === 'integer' && end.kind === 'integer') return start.value < end.value
+  if (start.kind === 'instant' && end.kind === 'instant') return rank(start.microseconds) < rank(end.microseconds)
+  if (start.kind === 'now' && end.kind === 'now') return spanOf(start) < spanOf(end)
+  return undefined
+}
+
+function rank(microseconds: bigint | 'infinity' | '-infinity'): bigint | number {
+  if (microseconds === 'infinity') return Number.POSITIVE_INFINITY
+  return microseconds === '-infinity' ? Number.NEGATIVE_INFINITY : microseconds
+}
+
+function spanOf(time: TimeExpression & { readonly kind: 'now' }): bigint {
+  const { months = 0, days = 0, microseconds = 0n } = time.plus ?? {}
+  return BigInt(months * 30 + days) * 86_400_000_000n + microseconds
+}
+
+function isInteger({ startTime, endTime }: RefreshOptions): boolean {
+  return [startTime, endTime].some((time) => typeof time === 'number' || typeof time === 'bigint')
+}

@@ -1,0 +1,28 @@
+import { UsageError } from '../errors.ts'
+import { nearest } from '../sql/nearest.ts'
+
+/** Refuses keys that mean nothing, so that a misspelt option is never silently without effect. */
+export function checkKeys(value: object, allowed: readonly string[], what: string): void {
+  for (const key of Object.keys(value)) {
+    if (allowed.includes(key)) continue
+    const candidate = nearest(key.replaceAll('_', ''), allowed)
+    throw new UsageError('INVALID_OPTION', `${what} has no option ${JSON.stringify(key)}.`, {
+      hint: candidate === undefined ? `Known are ${allowed.join(', ')}.` : `Did you mean ${candidate}?`,
+    })
+  }
+}
+
+/** An error about one option. */
+export function invalidOption(message: string, hint?: string): UsageError {
+  return new UsageError('INVALID_OPTION', message, { hint })
+}
+
+/** One value or many as a list. */
+export function toList<T>(value: T | readonly T[] | undefined): readonly T[] {
+  if (value === undefined) return []
+  return isList(value) ? value : [value]
+}
+
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value)
+}

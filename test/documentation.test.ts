@@ -1,0 +1,88 @@
+import { execFileSync } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const pages = [
+  ...readdirSync(root).filter((name) => name.endsWith('.md')),
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+]
+const read = (page: string): string => readFileSync(join(root, page), 'utf8')
+
+/** The ts blocks of a page, in order, are one program. */
+const programs = pages.flatMap((page) => {
+  const blocks = [...read(page).matchAll(/^```ts\n(.*?)^```/gms)].map((match) => match[1] ?? '')
+  return blocks.length === 0 ? [] : [{ page, name: page.replaceAll(/[^a-z0-9]+/gi, '-'), text: blocks.join('\n') }]
+})
+
+describe.each(pages)('%s', (page) => {
+  test('links lead to files', () => {
+    const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map((match) => match[1] ?? '')
+    const local = links.filter((link) => !/^https?:/.test(link))
+    expect(local.filter((link) => !existsSync(resolve(root, dirname(page), link)))).toEqual([])
+  })
+
+  test('files it names exist', () => {
+    const named = [...read(page).matchAll(/(?<![\w./])(?:src|test|examples|docs|bench|scripts)\/[\w./-]+\.\w+/g)]
+    expect(named.map((match) => match[0]).filter((path) => !existsSync(join(root, path)))).toEqual([])
+  })
+})
+
+describe('code blocks', () => {
+  let directory: string
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), 'tsdb-docs-'))
+    // As a user's project sees the package: by its name, built.
+    mkdirSync(join(directory, 'node_modules'))
+    symlinkSync(root, join(directory, 'node_modules', 'tsdbkit'))
+    writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
+    for (const { name, text } of programs) writeFileSync(join(directory, `${name}.ts`), text)
+  })
+  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+  test('are there', () => {
+    expect(programs.map(({ page }) => page)).toEqual(expect.arrayContaining(['README.md', join('docs', 'guide.md')]))
+  })
+
+  test('compile', { timeout: 120_000 }, () => {
+    const config = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile)
+    const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root)
+    const program = ts.createProgram(
+      programs.map(({ name }) => join(directory, `${name}.ts`)),
+      { ...options, noUnusedLocals: false, typeRoots: [join(root, 'node_modules/@types')] },
+    )
+    const found = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
+      const line = file === undefined ? 0 : file.getLineAndCharacterOfPosition(start ?? 0).line + 1
+      return `${relative(directory, file?.fileName ?? '')}:${line} ${ts.flattenDiagnosticMessageText(messageText, ' ')}`
+    })
+    expect(found).toEqual([])
+  })
+
+  test.each(programs)('$page runs', { timeout: 120_000 }, ({ name }) => {
+    const tsx = fileURLToPath(import.meta.resolve('tsx'))
+    // A program that leaves something open does not end, and the time-out fails the test.
+    const output = execFileSync(process.execPath, ['--import', tsx, `${name}.ts`], {
+      cwd: directory,
+      encoding: 'utf8',
+      timeout: 60_000,
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: 'embedded:' },
+    })
+    expect(output).not.toBe('')
+    if (name === 'README-md') expect(output).toMatch(/bucket.*temperature.*count/)
+  })
+})

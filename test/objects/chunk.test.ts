@@ -1,0 +1,151 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readCapabilities } from '../../src/catalog/capabilities.ts'
+import { getChunkInfo } from '../../src/catalog/chunk.ts'
+import { getHypertableStats } from '../../src/catalog/hypertable.ts'
+import {
+  compressChunk,
+  compressChunkSql,
+  compressChunks,
+  decompressChunk,
+  decompressChunkSql,
+  decompressChunks,
+} from '../../src/objects/chunk.ts'
+import { enableCompressionSql } from '../../src/objects/compression.ts'
+import { createHypertable } from '../../src/objects/hypertable.ts'
+import { sql } from '../../src/sql/template.ts'
+import { capabilitiesOf, NEW, OLD } from '../catalog/capability-set.ts'
+import { openTestDatabase } from '../setup/database.ts'
+
+const chunk = { schema: '_timescaledb_internal', name: '_hyper_1_2_chunk' }
+const literal = `'"_timescaledb_internal"."_hyper_1_2_chunk"'::regclass`
+
+describe('the statements', () => {
+  it.each(OLD)('use the functions on %s', (version) => {
+    const capabilities = capabilitiesOf(version)
+    expect(compressChunkSql(capabilities, chunk).text).toBe(
+      `select * from compress_chunk(${literal}, if_not_compressed => TRUE)`,
+    )
+    expect(decompressChunkSql(capabilities, chunk).text).toBe(
+      `select * from decompress_chunk(${literal}, if_compressed => TRUE)`,
+    )
+    expect(() => compressChunkSql(capabilities, chunk, { recompress: true })).toThrow(
+      expect.objectContaining({ code: 'VERSION_REQUIRED' }),
+    )
+  })
+
+  it.each(NEW)('use the procedures on %s', (version) => {
+    const capabilities = capabilitiesOf(version)
+    expect(compressChunkSql(capabilities, chunk, { recompress: true }).text).toBe(
+      `call convert_to_columnstore(${literal}, if_not_columnstore => TRUE, recompress => TRUE)`,
+    )
+    expect(decompressChunkSql(capabilities, chunk).text).toBe(
+      `call convert_to_rowstore(${literal}, if_columnstore => TRUE)`,
+    )
+  })
+
+  it('need the Community edition', () => {
+    const apache = capabilitiesOf('2.23.0', 'apache')
+    const required = expect.objectContaining({ code: 'EDITION_REQUIRED' })
+    expect(() => compressChunkSql(apache, chunk)).toThrow(required)
+    expect(() => decompressChunkSql(apache, chunk)).toThrow(required)
+  })
+})
+
+describe('on a database', () => {
+  let database: Awaited<ReturnType<typeof openTestDatabase>>
+  beforeAll(async () => {
+    database = await openTestDatabase()
+  })
+  afterAll(async () => {
+    await database.close()
+  })
+
+  let count = 0
+  /** Ten daily chunks from 2025-01-01 on, 144 rows each, with compression enabled. */
+  async function createTable(): Promise<{ schema: string; name: string }> {
+    count += 1
+    const name = { schema: database.schema, name: `T "${count}".x` }
+    await database.db.query(sql`create table ${sql.name(name)} (time timestamptz not null, "Id" int, v float8)`)
+    await createHypertable(database.db, name, { timeColumn: 'time', chunkTimeInterval: '1 day' })
+    await database.db.query(sql`
+      insert into ${sql.name(name)}
+      select timestamptz '2025-01-01 00:00Z' + i * interval '10 minutes', i % 5, i from generate_series(0, 1439) i`)
+    await database.db.query(enableCompressionSql(await readCapabilities(database.db), name, { segmentBy: 'Id' }))
+    return name
+  }
+
+  it('compresses a chunk by name, by qualified name and as listed, and says what it did', async () => {
+    const table = await createTable()
+    const chunks = await getChunkInfo(database.db, table)
+    const [a, b, c] = chunks
+    if (a === undefined || b === undefined || c === undefined) throw new Error('no chunks')
+    const named = (one: typeof a) => ({ schema: one.chunkSchema, name: one.chunkName })
+    expect(await compressChunk(database.db, a)).toEqual({ chunk: named(a), compressed: true })
+    expect(await compressChunk(database.db, a.chunkName)).toEqual({ chunk: named(a), compressed: false })
+    expect(await compressChunk(database.db, b.chunkName)).toMatchObject({ compressed: true })
+    expect(await compressChunk(database.db, `${c.chunkSchema}.${c.chunkName}`)).toMatchObject({ compressed: true })
+
+    const after = await getChunkInfo(database.db, table)
+    expect(after.map((one) => one.isCompressed)).toEqual([true, true, true, ...Array(7).fill(false)])
+    expect(after[0]).toMatchObject({
+      beforeCompressionBytes: expect.any(Number),
+      afterCompressionBytes: expect.any(Number),
+      needsRecompression: false,
+    })
+    expect(after[3]).toMatchObject({ beforeCompressionBytes: undefined, afterCompressionBytes: undefined })
+    expect(await decompressChunk(database.db, a)).toEqual({ chunk: named(a), decompressed: true })
+    expect(await decompressChunk(database.db, a.chunkName)).toEqual({ chunk: named(a), decompressed: false })
+  })
+
+  it('compresses rows that came later', async () => {
+    const table = await createTable()
+    const [newest] = await getChunkInfo(database.db, table)
+    if (newest === undefined) throw new Error('no chunk')
+    await compressChunk(database.db, newest)
+    await database.db.query(sql`insert into ${sql.name(table)} values ('2025-01-10 00:00:01Z', 1, 1)`)
+    expect(await getChunkInfo(database.db, table, { compressedOnly: true })).toMatchObject([
+      { needsRecompression: true },
+    ])
+    expect(await compressChunk(database.db, newest)).toMatchObject({ compressed: true })
+    expect(await getChunkInfo(database.db, table, { compressed: true })).toMatchObject([{ needsRecompression: false }])
+    expect(await compressChunk(database.db, newest)).toMatchObject({ compressed: false })
+  })
+
+  it('names what is no chunk', async () => {
+    const table = await createTable()
+    await expect(compressChunk(database.db, 'no_such_chunk')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(compressChunk(database.db, table)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(decompressChunk(database.db, table)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+
+  it('compresses a range, oldest first, with progress, and again nothing', async () => {
+    const table = await createTable()
+    const seen: string[] = []
+    const range = { newerThan: '2025-01-03', olderThan: new Date('2025-01-06T00:00:00Z') }
+    const done = await compressChunks(database.db, table, {
+      ...range,
+      onProgress: ({ done, total, chunk }) => seen.push(`${done}/${total} ${chunk.name}`),
+    })
+    const compressed = await getChunkInfo(database.db, table, { compressedOnly: true })
+    expect(compressed.map((one) => one.rangeStart)).toEqual(
+      ['2025-01-05', '2025-01-04', '2025-01-03'].map((day) => new Date(day)),
+    )
+    expect(done.map((one) => one.name)).toEqual(compressed.map((one) => one.chunkName).reverse())
+    expect(seen).toEqual(done.map((one, index) => `${index + 1}/3 ${one.name}`))
+    expect(await compressChunks(database.db, table, range)).toEqual([])
+    expect(await decompressChunks(database.db, table)).toHaveLength(3)
+    expect(await getHypertableStats(database.db, table)).toMatchObject({ compressedChunks: 0, numChunks: 10 })
+  })
+
+  it('keeps what is done when it is stopped', async () => {
+    const table = await createTable()
+    await expect(
+      compressChunks(database.db, table, {
+        onProgress: ({ done }) => {
+          if (done === 2) throw new Error('stop')
+        },
+      }),
+    ).rejects.toThrow('stop')
+    expect(await getHypertableStats(database.db, table)).toMatchObject({ compressedChunks: 2 })
+  })
+})

@@ -1,0 +1,28 @@
+/** The part of node-forge that certificate.ts uses; the package has no types. */
+declare module 'node-forge' {
+  interface PublicKey {
+    readonly n: unknown
+  }
+  interface PrivateKey {
+    readonly d: unknown
+  }
+  interface Certificate {
+    publicKey: PublicKey
+    serialNumber: string
+    validity: { notBefore: Date; notAfter: Date }
+    setSubject(attributes: readonly { name: string; value: string }[]): void
+    setIssuer(attributes: readonly { name: string; value: string }[]): void
+    setExtensions(extensions: readonly Record<string, unknown>[]): void
+    sign(key: PrivateKey, digest: unknown): void
+  }
+  const forge: {
+    readonly pki: {
+      createCertificate(): Certificate
+      certificateToPem(certificate: Certificate): string
+      publicKeyFromPem(pem: string): PublicKey
+      privateKeyFromPem(pem: string): PrivateKey
+    }
+    readonly md: { readonly sha256: { create(): unknown } }
+  }
+  export default forge
+}

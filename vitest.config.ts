@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { alias: { tsdbkit: new URL('./src/index.ts', import.meta.url).pathname } },
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/setup/build.ts'],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    // Two engines of 400 MB at once are what two cores and small CI machines carry.
+    maxWorkers: 2,
+  },
+})
