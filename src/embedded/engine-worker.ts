@@ -72,6 +72,7 @@ class EngineWorker {
   run(text: string): string[][] {
     const replies: Buffer[] = []
     this.#capture = replies
+    this.#holdInterrupts(1)
     try {
       const body = Buffer.from(`${text}\0`)
       const message = Buffer.alloc(5)
@@ -80,6 +81,7 @@ class EngineWorker {
       this.#execute(Buffer.concat([message, body]))
     } finally {
       this.#capture = undefined
+      this.#holdInterrupts(0)
     }
     return readReplies(Buffer.concat(replies))
   }
@@ -234,8 +236,6 @@ class EngineWorker {
     const engine = this.#engine
     const interruptPending = engine.address('InterruptPending')
     if (engine.address('ProcDiePending') - interruptPending !== 8) throw unexpectedLayout('interrupt flags')
-    // The build leaves it at 1 until the first error, and nothing can be cancelled before.
-    new Int32Array(engine.memory.buffer)[(interruptPending + INTERRUPT_HOLDOFF_OFFSET) >> 2] = 0
     const statementTimeout = interruptPending + STATEMENT_TIMEOUT_OFFSET
     return {
       memory: engine.memory,
@@ -246,6 +246,14 @@ class EngineWorker {
       statementTimeout,
       idleInTransactionTimeout: statementTimeout + 8,
     }
+  }
+
+  /**
+   * A cancel is meant for a connection's statement, not for the engine's own work in between. Also sets to 0 what the
+   * build leaves at 1 until the first error, so that nothing could be cancelled before.
+   */
+  #holdInterrupts(count: number): void {
+    new Int32Array(this.#engine.memory.buffer)[(this.#heap.interruptPending + INTERRUPT_HOLDOFF_OFFSET) >> 2] = count
   }
 
   #checkTimeoutWords(): void {

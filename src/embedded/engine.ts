@@ -45,6 +45,8 @@ export async function openEngine(
   const worker = new Worker(WORKER, {
     workerData: { dataDirectory, durability, control, modules: { main: await compiledEngine() } },
     resourceLimits: { stackSizeMb: STACK_MB },
+    // Flags of the main program, such as --input-type or a loader of its own, are not for this compiled file.
+    execArgv: [],
     // The package prints nothing of use; its chatter must not reach the user's terminal.
     stdout: true,
     stderr: true,

@@ -7,24 +7,22 @@ import { Duplex } from 'node:stream'
 export class InProcessSocket extends Duplex {
   #other: InProcessSocket | undefined
   #taken: (() => void) | undefined
-  readonly #onConnect: (() => void) | undefined
 
-  constructor(onConnect?: () => void) {
+  constructor() {
     super({ allowHalfOpen: false, writableHighWaterMark: 1 << 20, readableHighWaterMark: 1 << 20 })
-    this.#onConnect = onConnect
   }
 
-  /** Two ends; `onConnect` runs when the first one is asked to connect. */
-  static pair(onConnect: () => void): [client: InProcessSocket, server: InProcessSocket] {
-    const client = new InProcessSocket(onConnect)
+  /** The two ends of a connection. */
+  static pair(): [client: InProcessSocket, server: InProcessSocket] {
+    const client = new InProcessSocket()
     const server = new InProcessSocket()
     client.#other = server
     server.#other = client
     return [client, server]
   }
 
+  /** There is nothing to connect; the driver waits for the event. */
   connect(): this {
-    this.#onConnect?.()
     process.nextTick(() => {
       if (!this.destroyed) this.emit('connect')
     })

@@ -164,12 +164,16 @@ export class LogicalConnection {
   /** Statement names are the connection's own on a server; here the one session would mix them up. */
   #own(type: string, bytes: Buffer): Buffer {
     if (type === 'Q') {
-      this.#watchChannels(readText(bytes, HEADER_BYTES)[0])
-      return bytes
+      const [text] = readText(bytes, HEADER_BYTES)
+      this.#watchChannels(text)
+      return wantsOtherEncoding(text) ? message('Q', REFUSE_ENCODING) : bytes
     }
     if (type === 'P') {
       const [name, next] = readText(bytes, HEADER_BYTES)
-      this.#watchChannels(readText(bytes, next)[0])
+      const [text] = readText(bytes, next)
+      this.#watchChannels(text)
+      if (wantsOtherEncoding(text))
+        return message('P', name === '' ? '' : this.#ownName(name), REFUSE_ENCODING, Buffer.alloc(2))
       if (name === '') return bytes
       this.statements.add(this.#ownName(name))
       return message('P', this.#ownName(name), bytes.subarray(next))
@@ -237,6 +241,17 @@ export class LogicalConnection {
 const DISCARD = /^\s*(discard|deallocate)\s+(?:all|(plans|temp|temporary|sequences))\s*;?\s*$/i
 const LISTENS = /listen/i
 const LISTEN = /\b(un)?listen\s+(?:"((?:[^"]|"")+)"|(\*|[a-z_\u0080-\uffff][\w$\u0080-\uffff]*))/gi
+
+const ENCODING = /(?:\bclient_encoding\s*(?:=|\bto\b)|\bset\s+names)\s*['"]?([\w-]+)/i
+
+/** The engine traps at the first text it converts: its build lacks the conversions. */
+function wantsOtherEncoding(text: string): boolean {
+  const encoding = ENCODING.exec(text)?.[1]
+  return encoding !== undefined && !/^(utf-?8|unicode|default)$/i.test(encoding)
+}
+
+const REFUSE_ENCODING =
+  "do $$ begin raise 'the embedded engine speaks UTF8 only' using errcode = '0A000', hint = 'Convert in the client, or use a server.'; end $$"
 
 /** The settings in a start-up message: its own parameters and those of `options` (`-c name=value`, `--name=value`). */
 function startupSettings(body: Buffer): Setting[] {

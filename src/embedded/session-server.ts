@@ -110,10 +110,8 @@ export class SessionServer {
 
   /** The client's end of a new connection inside this process. */
   connect(): InProcessSocket {
-    const [client, server] = InProcessSocket.pair(() => {
-      const connection = this.attach(server)
-      this.#bySocket.set(client, connection)
-    })
+    const [client, server] = InProcessSocket.pair()
+    this.#bySocket.set(client, this.attach(server))
     return client
   }
 
@@ -412,16 +410,7 @@ export class SessionServer {
     running?.work?.reject(new Error(text))
     const connections = [...this.#connections.values()]
     this.#connections.clear()
-    for (const connection of connections) {
-      const hit = connection === running?.connection
-      this.#end(connection, {
-        sqlState: hit ? sqlState : '57P02',
-        message: hit
-          ? `The embedded engine ended while it ran this statement: ${text}`
-          : 'The embedded engine was restarted.',
-        hint: 'What was committed is kept; whether this statement was is unknown. Look before you run it again.',
-      })
-    }
+    for (const connection of connections) this.#end(connection, lossOf(connection, running, sqlState, text))
     if (this.#closed) return
     this.start().catch((error: unknown) => {
       this.#broken = error instanceof Error ? error : new Error(String(error))
@@ -477,8 +466,9 @@ export class SessionServer {
 
   #watchWaiter(waiter: LogicalConnection, now: number): void {
     const owner = this.#owner
-    if (owner === undefined || !owner.inTransaction) return
     const idle = this.#running === undefined
+    // A single statement, however long, is waited for; a transaction is not.
+    if (owner === undefined || !(idle ? owner.inTransaction : owner.status !== 'idle')) return
     const nested = waiter.outer === owner && idle
     const waited = now - Math.max(waiter.waitingSince, nested ? this.#ownerIdleSince : this.#ownerSince)
     const limit = nested ? Math.min(NESTED_WAIT_MS, this.#options.lockWaitMs) : this.#options.lockWaitMs
@@ -496,6 +486,23 @@ export class SessionServer {
 }
 
 const EMPTY = Buffer.alloc(0)
+
+/** What a connection is told when the engine is gone: whether its statement ran decides whether it may be repeated. */
+function lossOf(
+  connection: LogicalConnection,
+  running: Running | undefined,
+  sqlState: string,
+  text: string,
+): ErrorFields {
+  if (connection === running?.connection)
+    return {
+      sqlState,
+      message: `The embedded engine ended while it ran this statement: ${text}.`,
+      hint: 'The engine was opened again and everything committed is there; look whether this statement was.',
+    }
+  // 57P03 says that the statement was never begun.
+  return { sqlState: connection.inTransaction ? '57P02' : '57P03', message: 'The embedded engine was restarted.' }
+}
 
 function readRow(bytes: Buffer): string[] {
   const row: string[] = []

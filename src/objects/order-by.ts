@@ -70,5 +70,8 @@ function complete(
 
 /** Cuts at commas outside of double quotes. */
 function splitList(text: string): string[] {
+  if ((text.match(/"/g) ?? []).length % 2 === 1) {
+    throw new UsageError('INVALID_OPTION', `The list ${JSON.stringify(text)} has a double quote that is not balanced.`)
+  }
   return text.match(/(?:"(?:[^"]|"")*"|[^,"])+/g)?.filter((part) => part.trim() !== '') ?? []
 }
