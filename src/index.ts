@@ -30,7 +30,10 @@ export type { PolicyResult, RemoveOptions, RemoveResult, ScheduleOptions } from 
 export type { RefreshOptions, RefreshResult } from './objects/refresh.ts'
 export type { RefreshPolicyOptions, RefreshPolicyResult } from './objects/refresh-policy.ts'
 export type { RetentionPolicyOptions, RetentionPolicyResult } from './objects/retention.ts'
-export type { Aggregate, Aggregations } from './query/aggregate.ts'
+export type { FillGapsOptions, FillGapsRow, FillMethod, GapfillColumn } from './query/gapfill.ts'
+export type { TimeBucketOptions, TimeBucketRow } from './query/time-bucket.ts'
+export type { ColumnTable } from './results/dataframe.ts'
+export type { Aggregate, Aggregations } from './sql/aggregate.ts'
 export {
   avg,
   count,
@@ -44,13 +47,10 @@ export {
   percentile,
   stddev,
   sum,
-} from './query/aggregate.ts'
-export type { FillGapsOptions, FillGapsRow, FillMethod, GapfillColumn } from './query/gapfill.ts'
-export type { TimeBucketOptions, TimeBucketRow } from './query/time-bucket.ts'
-export type { Where, WhereComparison } from './query/where.ts'
-export type { ColumnTable } from './results/dataframe.ts'
+} from './sql/aggregate.ts'
 export type { ObjectName } from './sql/identifier.ts'
 export type { IntervalInput } from './sql/interval.ts'
 export type { Statement } from './sql/template.ts'
 export { Sql, sql } from './sql/template.ts'
 export type { TimeInput } from './sql/time-expression.ts'
+export type { Where, WhereComparison } from './sql/where.ts'

@@ -1,10 +1,13 @@
 import { UsageError } from '../errors.ts'
+import { type Aggregate, type AggregateText, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
-import { formatLiteral } from '../sql/literal.ts'
+import { formatLiteral, quoteLiteral } from '../sql/literal.ts'
+import { toList } from '../sql/option.ts'
 import { Sql, sql } from '../sql/template.ts'
 import { parseTime, type TimeInput } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
+import { type Where, whereConditions } from '../sql/where.ts'
 import { requirePositive, type Span, spanSql } from './span.ts'
 
 /** The buckets of a continuous aggregate. */
@@ -29,7 +32,7 @@ export interface AggregateBucket {
 }
 
 /** The query of a continuous aggregate as text. */
-export interface AggregateText extends AggregateBucket {
+export interface AggregateSelect extends AggregateBucket {
   /**
    * What comes after the bucket, which we put before it: columns, FROM, WHERE and `GROUP BY bucket, …`. It is taken as
    * SQL, so never put input from outside into it.
@@ -37,23 +40,21 @@ export interface AggregateText extends AggregateBucket {
   readonly selectQuery: string
 }
 
-/** What an aggregate function such as `avg('temperature')` gives. */
-export interface AggregateExpression {
-  readonly expression: Sql
-}
-
 /** The query of a continuous aggregate in parts. */
 export interface AggregateParts extends AggregateBucket {
-  /** The columns with aggregates: `{ avg_temp: avg('temperature') }`, or an `sql` fragment. */
-  readonly aggregates: Readonly<Record<string, AggregateExpression | Sql>>
+  /**
+   * The columns with aggregates: `{ mean: avg('temperature') }`, text as in `{ temperature: 'AVG', rows: 'COUNT(*)' }`,
+   * or an `sql` fragment.
+   */
+  readonly aggregates: Readonly<Record<string, Aggregate<unknown> | AggregateText | Sql>>
   /** Columns that keep series apart. */
   readonly groupBy?: string | readonly string[]
-  /** Which rows count. Values in it are written into the definition as literals. */
-  readonly where?: Sql
+  /** Which rows count: columns by name, or an `sql` fragment. Values are written into the definition as literals. */
+  readonly where?: Where
 }
 
 /** The query of a continuous aggregate, as text or in parts. */
-export type ContinuousAggregateQuery = AggregateText | AggregateParts
+export type ContinuousAggregateQuery = AggregateSelect | AggregateParts
 
 /**
  * The query of a continuous aggregate: `select time_bucket(…) as "bucket", …`. It has no bound values, since a
@@ -69,14 +70,15 @@ export function aggregateQuerySql(query: ContinuousAggregateQuery): Sql {
 }
 
 function partsSql(bucket: Sql, query: AggregateParts): Sql {
-  const groupBy = typeof query.groupBy === 'string' ? [query.groupBy] : (query.groupBy ?? [])
+  const groupBy = toList(query.groupBy)
   const aggregates = Object.entries(query.aggregates)
   if (aggregates.length === 0) throw new UsageError('INVALID_OPTION', 'aggregates must have at least one column.')
   const columns = aggregates.map(([name, aggregate]) => {
-    const expression = aggregate instanceof Sql ? aggregate : aggregate.expression
+    const expression = aggregate instanceof Sql ? aggregate : toAggregate(name, aggregate, query.timeColumn).expression
     return sql`${withLiterals(expression)} as ${sql.column(name)}`
   })
-  const where = query.where === undefined ? sql.empty : sql` where ${withLiterals(query.where)}`
+  const conditions = whereConditions(query.where).map(withLiterals)
+  const where = conditions.length === 0 ? sql.empty : sql` where ${sql.join(conditions, ' and ')}`
   // By position: a name would mean a column of the source where it has one of that name.
   const positions = sql.raw(['bucket', ...groupBy].map((_, index) => index + 1).join(', '))
   const selected = sql.join([bucket, ...groupBy.map((column) => sql.column(column)), ...columns])
@@ -115,6 +117,7 @@ function withLiterals(fragment: Sql): Sql {
 
 function valueLiteral(value: unknown): string {
   if (value === null || value instanceof Date) return formatLiteral(value)
+  if (Array.isArray(value)) return quoteLiteral(`{${value.map(arrayElement).join(',')}}`)
   if (
     typeof value === 'string' ||
     typeof value === 'number' ||
@@ -124,6 +127,14 @@ function valueLiteral(value: unknown): string {
     return formatLiteral(value)
   }
   throw new UsageError('INVALID_VALUE', `A ${typeof value} cannot be a part of a definition.`)
+}
+
+/** As the server reads an element of an array in any type. */
+function arrayElement(value: unknown): string {
+  if (value instanceof Date) return `"${value.toISOString()}"`
+  if (typeof value === 'object' || typeof value === 'undefined')
+    throw new UsageError('INVALID_VALUE', 'A list in a definition holds texts, numbers, booleans and Dates.')
+  return `"${String(value).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
 }
 
 function checkSelectQuery(text: string): string {

@@ -1,12 +1,13 @@
 import type { QueryOptions, Row, Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
+import { type Aggregate, type AggregateResult, type AggregateText, avg, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { parseInterval } from '../sql/interval.ts'
+import { checkKeys, invalidOption, toList } from '../sql/option.ts'
 import { type Sql, type Statement, sql } from '../sql/template.ts'
 import { parseTime, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
-import { type Aggregate, type AggregateResult, type AggregateText, avg, toAggregate } from './aggregate.ts'
-import { checkKeys, invalidOption, toList } from './option.ts'
+import { whereConditions } from '../sql/where.ts'
 import { orderBySql } from './order-by.ts'
 import { outputColumns, SERIES_KEYS, type SeriesOptions, seriesSql } from './time-bucket.ts'
 import {
@@ -19,7 +20,6 @@ import {
   isWhole,
   windowConditions,
 } from './time-column.ts'
-import { whereConditions } from './where.ts'
 
 /**
  * What a bucket without rows gets: `'locf'` the last value before it, `'linear'` a point on the line between its

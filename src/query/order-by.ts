@@ -1,5 +1,5 @@
+import { invalidOption } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { invalidOption } from './option.ts'
 
 /** One column to sort by. It must be one of the result's columns. */
 export interface OrderByColumn {

@@ -1,11 +1,12 @@
 import type { QueryOptions, Row, Session } from '../connection/session.ts'
+import { type AggregateRow, type Aggregations, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { formatInterval } from '../sql/interval.ts'
+import { checkKeys, invalidOption, toList } from '../sql/option.ts'
 import { type Sql, type Statement, sql } from '../sql/template.ts'
 import { type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
-import { type AggregateRow, type Aggregations, toAggregate } from './aggregate.ts'
-import { checkKeys, invalidOption, toList } from './option.ts'
+import { type Where, whereConditions } from '../sql/where.ts'
 import { type OrderBy, orderBySql } from './order-by.ts'
 import {
   assumedTimeType,
@@ -18,7 +19,6 @@ import {
   isWhole,
   windowConditions,
 } from './time-column.ts'
-import { type Where, whereConditions } from './where.ts'
 
 /** What every query by buckets of time takes. */
 export interface SeriesOptions<G extends string, B extends BucketInterval> {

@@ -2,9 +2,9 @@ import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import { formatName, type ObjectName } from '../sql/identifier.ts'
 import { formatInterval, type IntervalInput, parseInterval } from '../sql/interval.ts'
+import { invalidOption } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { checkTimeType, parseTime, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
-import { invalidOption } from './option.ts'
 
 /** How wide a bucket is: a span such as `'15 minutes'`, or a whole number for an integer time column. */
 export type BucketInterval = IntervalInput | number | bigint

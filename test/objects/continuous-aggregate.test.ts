@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { getContinuousAggregate, listContinuousAggregates } from '../../src/catalog/continuous-aggregate.ts'
 import { getHypertableStats } from '../../src/catalog/hypertable.ts'
-import type { AggregateParts, AggregateText } from '../../src/objects/aggregate-query.ts'
+import type { AggregateParts, AggregateSelect } from '../../src/objects/aggregate-query.ts'
 import {
   type ContinuousAggregateOptions,
   createContinuousAggregate,
@@ -10,6 +10,7 @@ import {
 } from '../../src/objects/continuous-aggregate.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
 import { refreshContinuousAggregate } from '../../src/objects/refresh.ts'
+import { avg, sum } from '../../src/sql/aggregate.ts'
 import { sql } from '../../src/sql/template.ts'
 import { capabilitiesOf, NEW, OLD } from '../catalog/capability-set.ts'
 import { openTestDatabase } from '../setup/database.ts'
@@ -75,21 +76,27 @@ describe('createContinuousAggregateSql', () => {
       bucketInterval: { hours: 1 },
       groupBy: ['a b', 'c'],
       aggregates: {
-        'Avg 1': { expression: sql`avg(${sql.column('v')})` },
+        'Avg 1': avg('v'),
+        'V 2': 'MAX',
+        m: 'min(V)',
         n: sql`count(*) filter (where v > ${-0.5})`,
       },
       where: sql`note = ${"it's"} and time > ${new Date('2025-01-01T00:00:00Z')} and ok is not ${null}`,
     }
     expect(textsOf(options)).toEqual([
-      `create materialized view "a"."H 1" with (timescaledb.continuous) as select time_bucket(interval '01:00:00', "Time ""1""") as "bucket", "a b", "c", avg("v") as "Avg 1", count(*) filter (where v >  -0.5) as "n" from "Odd x" where note = 'it''s' and time > '2025-01-01T00:00:00Z'::timestamptz and ok is not NULL group by 1, 2, 3`,
+      `create materialized view "a"."H 1" with (timescaledb.continuous) as select time_bucket(interval '01:00:00', "Time ""1""") as "bucket", "a b", "c", avg("v")::float8 as "Avg 1", max("V 2") as "V 2", min("V") as "m", count(*) filter (where v >  -0.5) as "n" from "Odd x" where (note = 'it''s' and time > '2025-01-01T00:00:00Z'::timestamptz and ok is not NULL) group by 1, 2, 3`,
     ])
     const dollar = { ...options, where: sql`note = ${'a'} and b = '$1'` }
     expect(() => textsOf(dollar)).toThrow(expect.objectContaining({ code: 'INVALID_VALUE' }))
     // A value is never searched for placeholders.
     expect(textsOf({ ...options, where: sql`note = ${'$2'} and b = ${'$1'}` })[0]).toContain(`note = '$2' and b = '$1'`)
     expect(() => textsOf({ ...options, aggregates: {} })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
-    const list = { ...options, where: sql`a = any(${[1]})` }
-    expect(() => textsOf(list)).toThrow(expect.objectContaining({ code: 'INVALID_VALUE' }))
+    const where = { device: { in: ['a"b', 'c\\', "it's"] }, 'Odd "x': null, v: { gte: 1, lt: 2.5 } }
+    expect(textsOf({ ...options, where })[0]).toContain(
+      String.raw`where "device" = any( E'{"a\\"b","c\\\\","it''s"}') and "Odd ""x" is null and "v" >= 1 and "v" < 2.5 group by`,
+    )
+    const bad = { ...options, where: sql`a = any(${[{}]})` }
+    expect(() => textsOf(bad)).toThrow(expect.objectContaining({ code: 'INVALID_VALUE' }))
   })
 
   it.each([
@@ -129,7 +136,7 @@ describe('on a database', () => {
     await database.close()
   })
 
-  const optionsOn = (source: { schema: string; name: string }): AggregateText => ({
+  const optionsOn = (source: { schema: string; name: string }): AggregateSelect => ({
     hypertable: source,
     timeColumn: 'time',
     bucketInterval: '1 hour',
@@ -170,8 +177,8 @@ describe('on a database', () => {
       bucketInterval: '1 day',
       bucketColumn: 'Day',
       groupBy: 'bucket',
-      aggregates: { total: { expression: sql`sum(v)` } },
-      where: sql`v >= ${2}`,
+      aggregates: { total: sum('v') },
+      where: [{ v: { gte: 2, notIn: [-7] } }, sql`bucket in (0, 1)`],
       origin: new Date('2025-01-01T00:00:00Z'),
     }
     await createContinuousAggregate(database.db, name, options)

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, expectTypeOf, test } from 'vitest'
 import type { Session } from '../../src/connection/session.ts'
-import { avg, count, histogram, last, max } from '../../src/query/aggregate.ts'
 import { type FillGapsOptions, fillGaps, fillGapsSql } from '../../src/query/gapfill.ts'
+import { avg, count, histogram, last, max } from '../../src/sql/aggregate.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase } from '../setup/database.ts'
 

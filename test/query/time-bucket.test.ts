@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, expectTypeOf, test } from 'vitest'
 import type { Session } from '../../src/connection/session.ts'
-import { count, first, histogram, last, max, median, percentile, stddev, sum } from '../../src/query/aggregate.ts'
 import { type TimeBucketOptions, timeBucketQuery, timeBucketSql } from '../../src/query/time-bucket.ts'
+import { count, first, histogram, last, max, median, percentile, stddev, sum } from '../../src/sql/aggregate.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase } from '../setup/database.ts'
 

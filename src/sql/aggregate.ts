@@ -1,6 +1,6 @@
-import { functionExpression } from '../sql/call.ts'
-import { type Sql, sql } from '../sql/template.ts'
+import { functionExpression } from './call.ts'
 import { invalidOption } from './option.ts'
+import { type Sql, sql } from './template.ts'
 
 declare const RESULT: unique symbol
 
@@ -49,12 +49,12 @@ export function sum(column: string): Aggregate<number | null> {
 }
 
 /** The least value; the type is the column's, so name it for anything but numbers: `min<string>('name')`. */
-export function min<T = number>(column: string): Aggregate<T | null> {
+export function min<T = number>(column: string): Aggregate<NoInfer<T> | null> {
   return aggregate(sql`min(${sql.column(column)})`, 'column')
 }
 
 /** The greatest value; the type is the column's, so name it for anything but numbers: `max<string>('name')`. */
-export function max<T = number>(column: string): Aggregate<T | null> {
+export function max<T = number>(column: string): Aggregate<NoInfer<T> | null> {
   return aggregate(sql`max(${sql.column(column)})`, 'column')
 }
 
@@ -69,12 +69,12 @@ export function countDistinct(column: string): Aggregate<number> {
 }
 
 /** The value of the earliest row by `time`; that value may be NULL. Rows with a NULL time do not count. */
-export function first<T = number>(value: string, time: string): Aggregate<T | null> {
+export function first<T = number>(value: string, time: string): Aggregate<NoInfer<T> | null> {
   return aggregate(sql`first(${sql.column(value)}, ${sql.column(time)})`, 'column')
 }
 
 /** The value of the latest row by `time`; that value may be NULL. Rows with a NULL time do not count. */
-export function last<T = number>(value: string, time: string): Aggregate<T | null> {
+export function last<T = number>(value: string, time: string): Aggregate<NoInfer<T> | null> {
   return aggregate(sql`last(${sql.column(value)}, ${sql.column(time)})`, 'column')
 }
 

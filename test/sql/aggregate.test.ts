@@ -14,7 +14,7 @@ import {
   stddev,
   sum,
   toAggregate,
-} from '../../src/query/aggregate.ts'
+} from '../../src/sql/aggregate.ts'
 
 describe('typed functions', () => {
   test.each([

@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.ts'
-import { nearest } from '../sql/nearest.ts'
+import { nearest } from './nearest.ts'
 
 /** Refuses keys that mean nothing, so that a misspelt option is never silently without effect. */
 export function checkKeys(value: object, allowed: readonly string[], what: string): void {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Where, whereConditions } from '../../src/query/where.ts'
 import { sql } from '../../src/sql/template.ts'
+import { type Where, whereConditions } from '../../src/sql/where.ts'
 
 const statement = (where: Where): unknown => sql.join(whereConditions(where), ' and ').statement
 

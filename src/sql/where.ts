@@ -1,8 +1,8 @@
 import { UsageError } from '../errors.ts'
-import { nearest } from '../sql/nearest.ts'
-import { Sql, sql } from '../sql/template.ts'
-import { formatTimestamp, toMicroseconds } from '../sql/timestamp.ts'
+import { nearest } from './nearest.ts'
 import { invalidOption } from './option.ts'
+import { Sql, sql } from './template.ts'
+import { formatTimestamp, toMicroseconds } from './timestamp.ts'
 
 /** A value to compare a column with. A Date means its instant, also for a timestamp without time zone (in UTC). */
 export type WhereValue = string | number | bigint | boolean | Date | Uint8Array
