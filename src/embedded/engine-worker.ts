@@ -132,7 +132,9 @@ class EngineWorker {
     this.#input = bytes
     this.#taken = 0
     this.#flushedAt = performance.now()
-    this.#module._interactive_one(bytes.length, bytes[0] ?? 0)
+    // It returns when its own buffer of 8 kB is empty, also where a message ended just there and more are waiting here.
+    do this.#module._interactive_one(this.#input.length - this.#taken, this.#input[this.#taken] ?? 0)
+    while (this.#taken < this.#input.length)
   }
 
   #read(pointer: number, length: number): number {

@@ -181,12 +181,14 @@ export class SessionServer {
   }
 
   #enqueue(connection: LogicalConnection): void {
-    if (connection !== this.#owner && !this.#waiting.includes(connection)) {
-      connection.waitingSince = performance.now()
-      this.#waiting.push(connection)
-      this.#watch()
-    }
+    if (connection !== this.#owner && !this.#waiting.includes(connection)) this.#wait(connection)
     this.#next()
+  }
+
+  #wait(connection: LogicalConnection): void {
+    connection.waitingSince = performance.now()
+    this.#waiting.push(connection)
+    this.#watch()
   }
 
   /** Gives the engine to whoever is next, if it is free. */
@@ -307,7 +309,7 @@ export class SessionServer {
     this.#owner = undefined
     connection.outer = undefined
     if (connection.closed) this.#forget(connection)
-    else if (connection.ready.length > 0) this.#enqueue(connection)
+    else if (connection.ready.length > 0) this.#wait(connection)
   }
 
   /** One connection's UNLISTEN ended the engine's listening for all: the others' channels are taken up again. */

@@ -1,0 +1,62 @@
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect, type Database } from '../../src/index.ts'
+
+let directory: string
+let db: Database
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'tsdb-maintenance-'))
+  db = await connect(`embedded:${join(directory, 'db')}`, { durability: 'process', onProgress: () => undefined })
+})
+afterAll(async () => {
+  await db.close()
+  rmSync(directory, { recursive: true })
+})
+
+const walMegabytes = (): number => {
+  const wal = join(directory, 'db/pgdata/pg_wal')
+  return readdirSync(wal).reduce((sum, name) => sum + statSync(join(wal, name)).size, 0) / 2 ** 20
+}
+
+test('the WAL stays bounded while much is written, also by a client that never pauses', async () => {
+  await db.executeQuery('create table written (i int, t text)')
+  let most = 0
+  for (let i = 0; i < 40; i++) {
+    await db.executeQuery("insert into written select i, repeat('x', 500) from generate_series(1, 15000) i")
+    most = Math.max(most, walMegabytes())
+  }
+  // 40 times about 9 MB: without checkpoints it would be 360 MB.
+  expect(most).toBeLessThan(200)
+}, 60_000)
+
+test('tables that grew are analysed, whatever settings a connection left', async () => {
+  await db.executeQuery('create table measured (time timestamptz not null, v float8)')
+  await db.executeQuery("select create_hypertable('measured', by_range('time', interval '1 day'))")
+  await db.executeQuery('set search_path = nowhere')
+  await db.executeQuery(
+    "insert into public.measured select '2025-01-01'::timestamptz + i * interval '1 minute', i from generate_series(1, 20000) i",
+  )
+  await db.executeQuery('set default_transaction_read_only = on')
+  const estimate = async (): Promise<unknown> => {
+    const { rows } = await db.executeQuery(
+      "select sum(c.reltuples)::int as n from pg_class c join pg_inherits h on h.inhrelid = c.oid where h.inhparent = 'public.measured'::regclass",
+    )
+    return rows[0]?.['n']
+  }
+  await expect.poll(estimate, { timeout: 10_000, interval: 100 }).toBe(20_000)
+  await db.executeQuery('reset all')
+})
+
+test('dead rows are taken away', async () => {
+  await db.executeQuery('create table changed (i int, t text)')
+  await db.executeQuery("insert into changed select i, repeat('y', 200) from generate_series(1, 20000) i")
+  await db.executeQuery("update changed set t = repeat('z', 200)")
+  const visible = async (): Promise<unknown> =>
+    (await db.executeQuery("select relallvisible > 100 as vacuumed from pg_class where relname = 'changed'")).rows[0]?.[
+      'vacuumed'
+    ]
+  await expect.poll(visible, { timeout: 15_000, interval: 100 }).toBe(true)
+})

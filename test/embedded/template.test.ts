@@ -1,0 +1,94 @@
+import { execFile } from 'node:child_process'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cacheDirectory, packDirectory, unpack } from '../../src/embedded/template.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+let scratch: string
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'tsdb-template-'))
+})
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+/** Opens a temporary database in a process with a cache of its own; gives its output. */
+async function start(cache: string): Promise<{ stdout: string; stderr: string }> {
+  const program = `import { connect } from ${JSON.stringify(join(root, 'dist/index.js'))}
+    const db = await connect('embedded:')
+    console.log((await db.sql\`select count(*)::int as n from pg_extension where extname = 'timescaledb'\`)[0].n)
+    await db.close()`
+  return promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+    env: { ...process.env, XDG_CACHE_HOME: cache },
+  })
+}
+
+test('the first start makes it and says so, two at once do no harm, the next start uses it in silence', async () => {
+  const cache = join(scratch, 'cache')
+  const both = await Promise.all([start(cache), start(cache)])
+  expect(both.map(({ stdout }) => stdout)).toEqual(['1\n', '1\n'])
+  expect(both.map(({ stderr }) => stderr).join('')).toContain('first use')
+  const kept = readdirSync(join(cache, 'tsdbkit'))
+  expect(kept).toEqual([expect.stringMatching(/^template-.*timescaledb\.1-[0-9a-f]{16}\.pack$/)])
+  expect(await start(cache)).toEqual({ stdout: '1\n', stderr: '' })
+
+  // Damaged in the middle, and cut short: noticed, and made again.
+  const file = join(cache, 'tsdbkit', kept[0] ?? '')
+  const bytes = readFileSync(file)
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+  writeFileSync(file, bytes)
+  expect((await start(cache)).stdout).toBe('1\n')
+  expect(readFileSync(file).equals(bytes)).toBe(false)
+  truncateSync(file, statSync(file).size - 100)
+  expect((await start(cache)).stdout).toBe('1\n')
+}, 90_000)
+
+test('what is packed is what comes out', () => {
+  let round = 0
+  const content = fc.oneof(
+    fc.uint8Array({ maxLength: 100 }),
+    fc
+      .tuple(fc.uint8Array({ maxLength: 20 }), fc.nat(10_000))
+      .map(([head, zeros]) => Uint8Array.from([...head, ...new Uint8Array(zeros)])),
+  )
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.stringMatching(/^[a-z]{1,8}$/), { maxLength: 6 }),
+      fc.infiniteStream(content),
+      (names, contents) => {
+        const from = join(scratch, `from-${round}`)
+        const to = join(scratch, `to-${round++}`)
+        mkdirSync(join(from, 'empty/deep'), { recursive: true })
+        const expected = names.map((name, index) => {
+          const bytes = contents.next().value ?? new Uint8Array(0)
+          const path = index % 2 === 0 ? name : join('empty', name)
+          if (path === 'empty') return undefined
+          writeFileSync(join(from, path), bytes)
+          return { path, bytes: Buffer.from(bytes) }
+        })
+        unpack(packDirectory(from), to)
+        for (const file of expected)
+          if (file !== undefined) expect(readFileSync(join(to, file.path)).equals(file.bytes)).toBe(true)
+        expect(readdirSync(to, { recursive: true }).sort()).toEqual(readdirSync(from, { recursive: true }).sort())
+      },
+    ),
+    { numRuns: 50 },
+  )
+})
+
+test('it is kept where the system keeps caches', () => {
+  expect(cacheDirectory({ XDG_CACHE_HOME: '/x/cache' })).toBe(join('/x/cache', 'tsdbkit'))
+  expect(cacheDirectory({})).toMatch(/tsdbkit$/)
+})
