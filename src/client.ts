@@ -21,7 +21,7 @@ import type { Span } from './objects/span.ts'
 import { type FillGapsOptions, type FillGapsRow, fillGaps, type GapfillColumns } from './query/gapfill.ts'
 import { type TimeBucketOptions, type TimeBucketRow, timeBucketQuery } from './query/time-bucket.ts'
 import type { BucketInterval } from './query/time-column.ts'
-import { type ColumnTable, toDataFrame } from './results/dataframe.ts'
+import type { ColumnTable } from './results/dataframe.ts'
 import type { Aggregations } from './sql/aggregate.ts'
 import type { ObjectName } from './sql/identifier.ts'
 import { sql } from './sql/template.ts'
@@ -84,7 +84,12 @@ export class Client {
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<ColumnTable> {
-    return toDataFrame(await this.executeQuery(text, params, { numeric: 'number', ...options }))
+    // Loaded when the first table is made: a fifth of a second that other programs need not spend.
+    const [{ toDataFrame }, result] = await Promise.all([
+      import('./results/dataframe.ts'),
+      this.executeQuery(text, params, { numeric: 'number', ...options }),
+    ])
+    return toDataFrame(result)
   }
 
   /**

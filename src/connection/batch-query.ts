@@ -19,6 +19,7 @@ const windowRows = 8192
 export class BatchQuery implements WireQuery {
   sent = false
   settled = false
+  failure: unknown
   /** The row an error belongs to, counted from 0; undefined when it belongs to the statement or the connection. */
   failedRow: number | undefined
   /** Rows read so far. */
@@ -35,7 +36,6 @@ export class BatchQuery implements WireQuery {
   #parsed = false
   #stopped = false
   #synced = false
-  #failure: unknown
   #wake: (() => void) | undefined
 
   /** @param done - called once with the driver's error, or the sum of the rows affected */
@@ -58,7 +58,7 @@ export class BatchQuery implements WireQuery {
     this.#pump(connection).then(
       () => this.#sync(connection),
       (error) => {
-        this.#failure ??= error
+        this.failure ??= error
         this.#sync(connection)
       },
     )
@@ -92,11 +92,11 @@ export class BatchQuery implements WireQuery {
     if (this.#parsed && error instanceof Error && 'severity' in error) this.failedRow = this.#completed
     this.#stop()
     this.#sync(connection)
-    this.#settle(connection, this.#failure ?? error)
+    this.#settle(connection, this.failure ?? error)
   }
 
   handleReadyForQuery(connection: WireConnection): void {
-    this.#settle(connection, this.#failure)
+    this.#settle(connection, this.failure)
   }
 
   readonly #onParsed = (): void => {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { QueryError, UsageError } from '../errors.ts'
 import type { Statement } from '../sql/template.ts'
-import { type BoundValue, bindValues } from '../wire/bind-value.ts'
+import { bindValues } from '../wire/bind-value.ts'
 import type { ConnectionPool } from './pool.ts'
 import type { PoolConnection } from './pool-connection.ts'
 import { cancelledError, isSerializationFailure } from './server-error.ts'
@@ -33,14 +33,19 @@ export class DatabaseSession implements Session {
     const values = bindValues(statement.values)
     const { signal } = options
     if (signal?.aborted) throw cancelledError(signal)
-    const { connection, value } = await this.#start(
-      (candidate) => runAlone<R>(candidate, statement.text, values, options),
-      signal,
-    )
-    const { transactionStatus } = connection
-    this.#pool.release(connection, transactionStatus !== 'I')
-    if (transactionStatus !== 'I') throw beginError()
-    return value
+    for (;;) {
+      const connection = await this.#acquire(signal)
+      try {
+        const result = await connection.run<R>(statement.text, values, options)
+        if (connection.transactionStatus !== 'I') throw leftOpen(connection)
+        this.#pool.release(connection)
+        return result
+      } catch (error) {
+        const explained = await explain(connection, error, signal)
+        this.#pool.release(connection)
+        if (!neverSent(connection)) throw explained
+      }
+    }
   }
 
   /**
@@ -54,7 +59,7 @@ export class DatabaseSession implements Session {
     const { signal, retries = 0 } = options
     for (let attempt = 0; ; attempt++) {
       if (signal?.aborted) throw cancelledError(signal)
-      const { connection } = await this.#start((candidate) => candidate.run(begin, [], { undone: true }), signal)
+      const connection = await this.#begin(begin, signal)
       const session = new TransactionSession(this.database, connection, signal)
       try {
         return await this.#finish(connection, session, run)
@@ -73,21 +78,33 @@ export class DatabaseSession implements Session {
     return performance.now() - start
   }
 
-  /** A connection on which `first` has succeeded. */
-  async #start<T>(
-    first: (connection: PoolConnection) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<{ connection: PoolConnection; value: T }> {
+  /** A free connection, after the hook had its say. */
+  #acquire(signal: AbortSignal | undefined): Promise<PoolConnection> {
     const outer = currentTransaction(this.database)
-    const hint = outer?.open === true ? insideHint : undefined
-    for (;;) {
-      const connection = await this.#pool.acquire(signal, hint)
+    const acquired = this.#pool.acquire(signal, outer?.open === true ? insideHint : undefined)
+    const { beforeQuery } = this.#pool.options
+    if (beforeQuery === undefined) return acquired
+    return acquired.then((connection) => {
       try {
-        this.#pool.options.beforeQuery?.({ outer, connection: connection.stream })
-        return { connection, value: await first(connection) }
+        beforeQuery({ outer, connection: connection.stream })
       } catch (error) {
         this.#pool.release(connection)
-        if (connection.lost === undefined || connection.sent) throw error
+        throw error
+      }
+      return connection
+    })
+  }
+
+  /** A connection on which BEGIN has succeeded. */
+  async #begin(text: string, signal: AbortSignal | undefined): Promise<PoolConnection> {
+    for (;;) {
+      const connection = await this.#acquire(signal)
+      try {
+        await connection.run(text, [], { undone: true })
+        return connection
+      } catch (error) {
+        this.#pool.release(connection)
+        if (!neverSent(connection)) throw error
       }
     }
   }
@@ -114,25 +131,20 @@ export class DatabaseSession implements Session {
 
 const insideHint = 'This call waits inside a transaction of the same database: use the session passed to its function.'
 
-async function runAlone<R extends object>(
-  connection: PoolConnection,
-  text: string,
-  values: BoundValue[],
-  options: QueryOptions,
-): Promise<QueryResult<R>> {
-  try {
-    return await connection.run<R>(text, values, options)
-  } catch (error) {
-    if (!(error instanceof QueryError) || error.code !== 'QUERY_CANCELLED' || options.signal?.aborted) throw error
-    // Not by this side: by another session, or by a limit of the role or database, which only the server knows.
-    const limited = await connection.run<{ limit: string }>(limitText, []).then(
-      ({ rows }) => rows[0]?.limit !== '0',
-      () => false,
-    )
-    if (!limited) throw error
-    const { message, sqlState, cause } = error
-    throw new QueryError('STATEMENT_TIMEOUT', message, { sqlState, cause })
-  }
+/** The connection was found dead before a byte was written: the statement may be repeated on another one. */
+function neverSent(connection: PoolConnection): boolean {
+  return connection.lost !== undefined && !connection.sent
+}
+
+/** Tells a cancel by another session from a limit of the role or database, which only the server knows. */
+async function explain(connection: PoolConnection, error: unknown, signal: AbortSignal | undefined): Promise<unknown> {
+  if (!(error instanceof QueryError) || error.code !== 'QUERY_CANCELLED' || signal?.aborted) return error
+  const limited = await connection.run<{ limit: string }>(limitText, []).then(
+    ({ rows }) => rows[0]?.limit !== '0',
+    () => false,
+  )
+  const { message, sqlState, cause } = error
+  return limited ? new QueryError('STATEMENT_TIMEOUT', message, { sqlState, cause }) : error
 }
 
 const limitText = `select current_setting('statement_timeout') as "limit"`
@@ -164,7 +176,8 @@ function abortedError(): QueryError {
   })
 }
 
-function beginError(): UsageError {
+function leftOpen(connection: PoolConnection): UsageError {
+  connection.destroy()
   return new UsageError('INVALID_VALUE', 'The statement left a transaction open, which was rolled back', {
     hint: 'Use transaction() instead of BEGIN.',
   })

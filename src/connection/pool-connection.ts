@@ -98,6 +98,7 @@ export class PoolConnection implements Interruptible {
         return query
       })
     } catch (error) {
+      if (query?.failure !== undefined) throw query.failure
       // Made here, in the caller's asynchronous stack, and not where the socket was read.
       throw this.#failure(error, query?.boundValues, options, interruption?.reason)
     } finally {

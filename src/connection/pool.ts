@@ -8,6 +8,7 @@ import { type DriverClient, PoolConnection } from './pool-connection.ts'
 import { checkPoolOptions, type PoolOptions, targetOf, tlsOptions, usesTls } from './pool-option.ts'
 import { cancelledError, databaseError } from './server-error.ts'
 import type { Notice } from './session.ts'
+import { asSocket, untilClosed } from './socket.ts'
 import type { WireQuery } from './statement-query.ts'
 
 /** A real `pg.Pool`, for libraries that want one. */
@@ -55,15 +56,44 @@ export class ConnectionPool {
    * @throws QueryError QUERY_CANCELLED when `signal` is aborted first
    * @throws UsageError CLOSED
    */
-  async acquire(signal?: AbortSignal, hint?: string): Promise<PoolConnection> {
-    for (;;) {
-      const connection = await this.#checkOut(signal, hint)
-      // Something used the raw pool and left its transaction open.
-      const clean = connection.lost === undefined && connection.transactionStatus === 'I'
-      const idleMs = connection.idleSince === 0 ? 0 : performance.now() - connection.idleSince
-      if (clean && (idleMs < glanceAfterMs || (await isAlive(connection, idleMs)))) return connection
-      this.release(connection, true)
-    }
+  acquire(signal?: AbortSignal, hint?: string): Promise<PoolConnection> {
+    return new Promise((resolve, reject) => {
+      if (this.closed) {
+        reject(closedError())
+        return
+      }
+      let waiting = true
+      const stopWaiting = (): void => {
+        waiting = false
+        this.#waiting.delete(refuse)
+        signal?.removeEventListener('abort', onAbort)
+      }
+      const refuse = (error: Error): void => {
+        stopWaiting()
+        reject(error)
+      }
+      const onAbort = (): void => {
+        if (signal !== undefined) refuse(cancelledError(signal))
+      }
+      this.#waiting.add(refuse)
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.pool.connect((error, client) => {
+        const connection = client === undefined ? undefined : this.#connections.get(client)
+        if (!waiting) {
+          connection?.release()
+          return
+        }
+        if (connection === undefined) {
+          refuse(databaseError(error, { target: this.target, phase: 'connect', hint }))
+          return
+        }
+        stopWaiting()
+        this.#used.add(connection)
+        const idleMs = connection.idleSince === 0 ? 0 : performance.now() - connection.idleSince
+        const fresh = idleMs < glanceAfterMs && isClean(connection)
+        resolve(fresh ? connection : this.#replaceUnlessAlive(connection, idleMs, signal, hint))
+      })
+    })
   }
 
   /** Gives a connection back. */
@@ -100,42 +130,15 @@ export class ConnectionPool {
     for (const connection of this.#connections.values()) if (!this.#used.has(connection)) connection.destroy()
   }
 
-  #checkOut(signal: AbortSignal | undefined, hint: string | undefined): Promise<PoolConnection> {
-    return new Promise((resolve, reject) => {
-      if (this.closed) {
-        reject(closedError())
-        return
-      }
-      let waiting = true
-      const stopWaiting = (): void => {
-        waiting = false
-        this.#waiting.delete(refuse)
-        signal?.removeEventListener('abort', onAbort)
-      }
-      const refuse = (error: Error): void => {
-        stopWaiting()
-        reject(error)
-      }
-      const onAbort = (): void => {
-        if (signal !== undefined) refuse(cancelledError(signal))
-      }
-      this.#waiting.add(refuse)
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.pool.connect((error, client) => {
-        const connection = client === undefined ? undefined : this.#connections.get(client)
-        if (!waiting) {
-          connection?.release()
-          return
-        }
-        if (connection === undefined) {
-          refuse(databaseError(error, { target: this.target, phase: 'connect', hint }))
-          return
-        }
-        stopWaiting()
-        this.#used.add(connection)
-        resolve(connection)
-      })
-    })
+  async #replaceUnlessAlive(
+    connection: PoolConnection,
+    idleMs: number,
+    signal: AbortSignal | undefined,
+    hint: string | undefined,
+  ): Promise<PoolConnection> {
+    if (isClean(connection) && (await isAlive(connection, idleMs))) return connection
+    this.release(connection, true)
+    return this.acquire(signal, hint)
   }
 
   #adopt(client: pg.PoolClient): void {
@@ -151,6 +154,13 @@ export class ConnectionPool {
     client.on('notice', (notice) => connection.handleNotice(noticeOf(notice)))
     client.on('end', () => this.#connections.delete(client))
   }
+}
+
+/** Not in a transaction, which a user of the raw pool may have left open. */
+function isClean(connection: PoolConnection): boolean {
+  // The driver hands out a new client before it notes its status, which is null until then.
+  const { transactionStatus } = connection
+  return connection.lost === undefined && (transactionStatus === 'I' || transactionStatus === null)
 }
 
 async function isAlive(connection: PoolConnection, idleMs: number): Promise<boolean> {
@@ -228,20 +238,6 @@ function clientClass(connectTimeoutMs: number): new (config: pg.ClientConfig) =>
   ) => pg.Client
 }
 
-/** Adds what the driver calls on a socket and a plain Duplex lacks. */
-function asSocket(stream: Duplex): Duplex {
-  const nothing = (): Duplex => stream
-  const connect = (): Duplex => {
-    process.nextTick(() => stream.emit('connect'))
-    return stream
-  }
-  const methods = { connect, setNoDelay: nothing, setKeepAlive: nothing, ref: nothing, unref: nothing }
-  for (const [name, method] of Object.entries(methods)) {
-    if (!(name in stream)) Object.defineProperty(stream, name, { value: method })
-  }
-  return stream
-}
-
 function driverClient(client: pg.PoolClient, options: PoolOptions): DriverClient {
   const untyped = client as unknown as UntypedClient
   return {
@@ -287,18 +283,4 @@ async function within(done: Promise<unknown>, limitMs: number): Promise<boolean>
   const inTime = await Promise.race([done.then(() => true), limit])
   over.abort()
   return inTime
-}
-
-function untilClosed(stream: Duplex): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.closed) {
-      resolve()
-      return
-    }
-    const limit = setTimeout(() => stream.destroy(), 1000)
-    stream.once('close', () => {
-      clearTimeout(limit)
-      resolve()
-    })
-  })
 }

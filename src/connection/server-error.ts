@@ -180,7 +180,7 @@ const driverMessages: ReadonlyMap<string, NetworkMeaning> = new Map(
 )
 
 function networkError(error: unknown, context: FailureContext): ConnectionError {
-  const cause = error instanceof Error ? error : new Error(String(error))
+  const cause = error instanceof Error ? error : new Error('not an Error', { cause: error })
   const meaning = networkMeaning(cause, context)
   const hint = meaning.code === 'POOL_EXHAUSTED' ? (context.hint ?? meaning.hint) : meaning.hint
   const connecting = context.phase === 'connect' || meaning.code === 'POOL_EXHAUSTED'

@@ -32,11 +32,14 @@ export interface WireQuery {
   readonly settled: boolean
   /** What was bound, so that errors can hide it. */
   readonly boundValues: readonly BoundValue[]
+  /** An error of this side, such as a value that cannot be read: the connection is whole. */
+  readonly failure: unknown
   submit(connection: WireConnection): Error | null
   handleNotice(notice: Notice): void
 }
 
 const noNotices: readonly Notice[] = []
+const ownNull = { value: null, enumerable: true, writable: true, configurable: true }
 const noColumns: readonly ResultColumn[] = []
 
 /**
@@ -46,6 +49,7 @@ const noColumns: readonly ResultColumn[] = []
 export class StatementQuery<R extends object = Row> implements WireQuery {
   sent = false
   settled = false
+  failure: unknown
   readonly boundValues: BoundValue[]
   readonly #text: string
   readonly #options: TextTypeOptions
@@ -56,7 +60,6 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   #emptyRow: Row = {}
   #notices: Notice[] | undefined
   #tag = ''
-  #failure: unknown
 
   /** @param done - called once, with the driver's error or the result */
   constructor(
@@ -89,19 +92,20 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
 
   handleRowDescription(message: { readonly fields: readonly WireField[] }): void {
     const columns: ResultColumn[] = []
-    const empty = Object.create(null)
+    const empty: Row = {}
     for (const { name, dataTypeID } of message.fields) {
       columns.push({ name, typeId: dataTypeID })
       this.#parsers.push(textParser(dataTypeID, this.#options))
-      empty[name] = null
+      // Every column is an own property first, so that one named __proto__ is a column and nothing else.
+      if (name === '__proto__') Object.defineProperty(empty, name, ownNull)
+      else empty[name] = null
     }
     this.#columns = columns
-    // The spread makes every column an own property, so that a column named __proto__ stays a column.
-    this.#emptyRow = { ...empty }
+    this.#emptyRow = empty
   }
 
   handleDataRow(message: { readonly fields: readonly (string | null)[] }): void {
-    if (this.#failure !== undefined) return
+    if (this.failure !== undefined) return
     const row = { ...this.#emptyRow }
     const { fields } = message
     try {
@@ -113,7 +117,7 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
         row[column.name] = parse(text, column.name)
       }
     } catch (error) {
-      this.#failure = error
+      this.failure = error
       return
     }
     // The caller names the row's type; the server decides what is in it.
@@ -134,27 +138,27 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   }
 
   handleCopyInResponse(connection: WireConnection): void {
-    this.#failure = copyRefused()
+    this.failure = copyRefused()
     connection.sendCopyFail?.('COPY FROM STDIN needs a stream')
     // The server ignored the first Sync, which came in copy mode.
     connection.sync()
   }
 
   handleCopyData(): void {
-    this.#failure ??= copyRefused()
+    this.failure ??= copyRefused()
   }
 
   handleError(error: unknown): void {
     if (this.settled) return
     this.settled = true
-    this.#done(this.#failure ?? error, undefined)
+    this.#done(this.failure ?? error, undefined)
   }
 
   handleReadyForQuery(): void {
     if (this.settled) return
     this.settled = true
-    if (this.#failure !== undefined) {
-      this.#done(this.#failure, undefined)
+    if (this.failure !== undefined) {
+      this.#done(this.failure, undefined)
       return
     }
     this.#done(undefined, {
@@ -171,6 +175,7 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
 export class SyncQuery implements WireQuery {
   sent = false
   settled = false
+  readonly failure: unknown = undefined
   readonly boundValues: readonly BoundValue[] = []
   readonly #done: (error: unknown) => void
 

@@ -24,7 +24,7 @@ const storage = new AsyncLocalStorage<ContextEntry>()
 
 /**
  * The innermost open transaction of `database` in whose function this code runs, also in what that function started and
- * did not await; or one that has ended meanwhile (see `open`). Undefined outside of any.
+ * did not await; one that has ended (see `open`) or undefined where there is none.
  */
 export function currentTransaction(database: object): TransactionState | undefined {
   let ended: TransactionState | undefined
@@ -44,7 +44,17 @@ export function insideTransaction(state: TransactionState): boolean {
   return false
 }
 
+let running = 0
+
 /** Runs `run` so that it, and all it starts, finds `state` with {@link currentTransaction}. */
-export function runInTransaction<T>(state: TransactionState, run: () => T): T {
-  return storage.run({ state, outer: storage.getStore() }, run)
+export async function runInTransaction<T>(state: TransactionState, run: () => Promise<T>): Promise<T> {
+  running++
+  try {
+    return await storage.run({ state, outer: storage.getStore() }, run)
+  } finally {
+    running--
+    // On Node 20, tracking costs every promise of the process: 9 µs of a query's 40. Without any transaction there is
+    // nothing to find; the next one switches it on again.
+    if (running === 0) storage.disable()
+  }
 }

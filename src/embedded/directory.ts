@@ -7,8 +7,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { ConnectionError } from '../errors.ts'
 import { isUnlocked, LOCK_FILE, lockDirectory } from './directory-lock.ts'
-import { ENGINE_PACKAGE } from './engine.ts'
-import { createFromTemplate, engineVersion } from './template.ts'
+import { ENGINE_PACKAGE, engineVersion } from './engine-package.ts'
+import { createFromTemplate } from './template.ts'
 
 const MARK = 'engine.json'
 const DATA = 'pgdata'
@@ -28,6 +28,8 @@ interface Mark {
 export interface OpenDirectory {
   readonly directory: string
   readonly dataDirectory: string
+  /** True where `release` removes it. */
+  readonly temporary: boolean
   /** Settles when what was just created is on the disk; await it before the first commit is acknowledged. */
   readonly durable: Promise<void>
   /** Frees the lock; a temporary directory is removed. */
@@ -60,7 +62,7 @@ export async function openDirectory({ directory, durability, onProgress }: Direc
     if (temporary) process.on('exit', release)
     try {
       const { durable } = await prepare(place, temporary ? 'process' : durability, onProgress)
-      return { directory: place, dataDirectory: path.join(place, DATA), durable, release }
+      return { directory: place, dataDirectory: path.join(place, DATA), temporary, durable, release }
     } catch (error) {
       release()
       throw error
@@ -78,7 +80,7 @@ async function prepare(
   const mark = readMark(place)
   refuseFull(place, mark === undefined ? SPACE_NEW : SPACE_OPEN)
   if (mark !== undefined) {
-    checkMark(place, mark)
+    await checkMark(place, mark)
     return { durable: Promise.resolve() }
   }
   // A pgdata without a mark is what a crash in the middle of the first start left; nothing was ever committed to it.
@@ -87,7 +89,7 @@ async function prepare(
   const files = await createFromTemplate(data, onProgress)
   const finish = async (): Promise<void> => {
     if (durability === 'fsync') await syncAll([...files, ...directoriesOf(files)])
-    writeMark(place, { package: ENGINE_PACKAGE, version: engineVersion().version })
+    writeMark(place, { package: ENGINE_PACKAGE, version: await engineVersion() })
   }
   return { durable: finish() }
 }
@@ -129,8 +131,8 @@ function readMark(place: string): Mark | undefined {
   }
 }
 
-function checkMark(place: string, mark: Mark): void {
-  const { version } = engineVersion()
+async function checkMark(place: string, mark: Mark): Promise<void> {
+  const version = await engineVersion()
   if (mark.package !== ENGINE_PACKAGE || mark.version !== version)
     throw new ConnectionError(
       'DIRECTORY_FOREIGN',

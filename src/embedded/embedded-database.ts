@@ -45,7 +45,7 @@ export class EmbeddedDatabase {
     const mode = directory === undefined ? 'process' : durability
     const maintenance = new Maintenance()
     const server = new SessionServer(
-      (events) => openEngine(place.dataDirectory, mode, events),
+      (events) => openEngine({ dataDirectory: place.dataDirectory, durability: mode }, events),
       { lockWaitMs },
       maintenance,
     )
@@ -78,7 +78,7 @@ export class EmbeddedDatabase {
 
   async #close(): Promise<void> {
     this.#maintenance.stop()
-    await this.#server.close()
+    await this.#server.close({ discard: this.#place.temporary })
     this.#place.release()
   }
 }

@@ -11,6 +11,8 @@ import { MAXIMUM_PAGES } from './wasm-memory.ts'
 export interface EngineModule {
   readonly FS: {
     readonly streams: ({ readonly nfd?: number } | null | undefined)[]
+    mkdirTree(path: string): void
+    writeFile(path: string, bytes: Uint8Array): void
     readonly filesystems: { readonly NODEFS: { readonly stream_ops: Record<string, unknown> } }
   }
   readonly HEAPU8: Uint8Array

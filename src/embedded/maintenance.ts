@@ -18,7 +18,8 @@ select format('%I.%I', n.nspname, c.relname)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and c.relpersistence = 'p'
   and n.nspname not in ('pg_catalog', 'information_schema', '_timescaledb_catalog', '_timescaledb_config')
-  and abs(pg_catalog.pg_relation_size(c.oid) - c.relpages::bigint * 8192) > 65536 + c.relpages::bigint * 8192 / 5`
+  and (c.reltuples < 0 and pg_catalog.pg_relation_size(c.oid) > 0
+    or abs(pg_catalog.pg_relation_size(c.oid) - c.relpages::bigint * 8192) > 65536 + c.relpages::bigint * 8192 / 5)`
 
 /** All tables that have pages: those without dead rows cost a VACUUM a look at their visibility map. */
 const FILLED_TABLES = `

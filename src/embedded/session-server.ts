@@ -154,8 +154,8 @@ export class SessionServer {
     if (this.#running?.work !== undefined) this.#cancelRunning('request')
   }
 
-  /** Ends all connections, lets the engine finish and closes it. */
-  async close(): Promise<void> {
+  /** Ends all connections and closes the engine; `discard` leaves the directory as it is, to be thrown away. */
+  async close({ discard = false }: { readonly discard?: boolean } = {}): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     for (const connection of this.#connections.values()) connection.stream.destroy()
@@ -164,7 +164,7 @@ export class SessionServer {
     while (this.#engine?.busy && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 1))
     clearInterval(this.#timer)
     for (const work of this.#work.splice(0)) work.reject(new Error('closed'))
-    if (this.#engine?.busy) await this.#engine.terminate()
+    if (discard || this.#engine?.busy) await this.#engine?.terminate()
     else await this.#engine?.close()
     this.#engine = undefined
   }

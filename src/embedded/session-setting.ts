@@ -198,7 +198,8 @@ export function setOverride(engine: EngineHandle, name: string, value: string): 
   setOption(engine, name, value, CONTEXT_BACKEND, SOURCE_OVERRIDE)
 }
 
-function setDefault(engine: EngineHandle, name: string, value: string): void {
+/** Sets a value that RESET goes back to too. It must be valid: an error here would end the engine. */
+export function setDefault(engine: EngineHandle, name: string, value: string): void {
   setOption(engine, name, value, CONTEXT_SUPERUSER, SOURCE_CLIENT)
 }
 
@@ -208,6 +209,25 @@ function setOption(engine: EngineHandle, name: string, value: string, context: n
   engine.call('SetConfigOption', namePointer, valuePointer, context, source)
   engine.call('free', namePointer)
   engine.call('free', valuePointer)
+}
+
+/** The values of settings, as a session sees them now. */
+export function readSettings(engine: EngineHandle, names: readonly string[]): Setting[] {
+  return names.map((name) => {
+    const pointer = cString(engine, name)
+    const value = readText(engine, engine.call('GetConfigOption', pointer, 1, 0))
+    engine.call('free', pointer)
+    return [name, value]
+  })
+}
+
+function readText(engine: EngineHandle, pointer: number): string {
+  if (pointer === 0) return ''
+  const heap = new Uint8Array(engine.memory.buffer)
+  let end = pointer
+  while (heap[end] !== 0) end++
+  // A copy: the decoder takes no shared memory.
+  return new TextDecoder().decode(heap.slice(pointer, end))
 }
 
 /** A copy of `text` in the engine's heap; the caller frees it. */

@@ -2,15 +2,16 @@
  * A ready-made database that new directories are copied from: initdb and CREATE EXTENSION take seconds, writing the
  * files from memory takes 40 ms. Made once per machine and engine version, kept as one file in the user's cache.
  */
-import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { enginePackageDirectory, openEngine } from './engine.ts'
+import { crc32 } from 'node:zlib'
+import { openEngine } from './engine.ts'
+import { engineChecksum } from './engine-package.ts'
 
-const FORMAT = 1
+const FORMAT = 2
 const MAGIC = Buffer.from('TSDBPACK')
-const CHECKSUM_BYTES = 32
+const CHECKSUM_BYTES = 4
 const IGNORE = { output: (_: Buffer, taken: () => void): void => taken(), idle: noop, refused: noop, gone: noop }
 
 function noop(): void {}
@@ -27,16 +28,6 @@ interface PackHeader {
   readonly files: readonly PackedFile[]
 }
 
-/** The engine package's version and a checksum of its binaries: what a template and a directory are tied to. */
-export function engineVersion(): { readonly version: string; readonly checksum: string } {
-  const directory = enginePackageDirectory()
-  const manifest: { version: string } = JSON.parse(fs.readFileSync(path.join(directory, '../package.json'), 'utf8'))
-  const hash = createHash('sha256')
-  for (const file of ['pglite.wasm', 'pglite.data', 'timescaledb.tar.gz'])
-    hash.update(fs.readFileSync(path.join(directory, file)))
-  return { version: manifest.version, checksum: hash.digest('hex').slice(0, 16) }
-}
-
 /** Where this user's caches are kept, by the custom of the operating system. */
 export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
   const home = os.homedir()
@@ -49,8 +40,7 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
 
 /** Writes a new database into `target`, which must not exist. Gives the files written, for a sync. */
 export async function createFromTemplate(target: string, onProgress: (line: string) => void): Promise<string[]> {
-  const { version, checksum } = engineVersion()
-  const file = path.join(cacheDirectory(), `template-${FORMAT}-${version}-${checksum}.pack`)
+  const file = path.join(cacheDirectory(), `template-${FORMAT}-${await engineChecksum()}.pack`)
   const pack = readPack(file) ?? (await makeTemplate(file, onProgress))
   return unpack(pack, target)
 }
@@ -64,7 +54,7 @@ async function makeTemplate(file: string, onProgress: (line: string) => void): P
   try {
     const data = path.join(scratch, 'pgdata')
     fs.mkdirSync(data)
-    const engine = await openEngine(data, 'process', IGNORE)
+    const engine = await openEngine({ dataDirectory: data, durability: 'process', create: true }, IGNORE)
     await engine.close()
     const pack = packDirectory(data)
     const draft = path.join(scratch, 'pack')
@@ -97,7 +87,7 @@ function keepTemplate(draft: string, file: string, pack: Buffer, onProgress: (li
   }
 }
 
-/** All files of a directory in one: magic, header length, header (JSON), contents, SHA-256 of all before. */
+/** All files of a directory in one: magic, header length, header (JSON), contents, CRC-32 of all before. */
 export function packDirectory(directory: string): Buffer {
   const entries = fs.readdirSync(directory, { recursive: true, withFileTypes: true })
   const relative = (entry: fs.Dirent): string => path.relative(directory, path.join(entry.parentPath, entry.name))
@@ -115,7 +105,7 @@ export function packDirectory(directory: string): Buffer {
   const length = Buffer.alloc(4)
   length.writeUInt32LE(header.length)
   const body = Buffer.concat([MAGIC, length, header, ...contents])
-  return Buffer.concat([body, createHash('sha256').update(body).digest()])
+  return Buffer.concat([body, checksumOf(body)])
 }
 
 /** A pack that is there and whole, or undefined. */
@@ -127,10 +117,14 @@ function readPack(file: string): Buffer | undefined {
     return undefined
   }
   const body = pack.subarray(0, -CHECKSUM_BYTES)
-  const whole =
-    pack.length > CHECKSUM_BYTES && createHash('sha256').update(body).digest().equals(pack.subarray(-CHECKSUM_BYTES))
-  // A damaged file is made again; makeTemplate says that it works.
+  const whole = pack.length > CHECKSUM_BYTES && checksumOf(body).equals(pack.subarray(-CHECKSUM_BYTES))
   return whole && body.subarray(0, MAGIC.length).equals(MAGIC) ? pack : undefined
+}
+
+function checksumOf(bytes: Buffer): Buffer {
+  const sum = Buffer.alloc(CHECKSUM_BYTES)
+  sum.writeUInt32LE(crc32(bytes))
+  return sum
 }
 
 /** Writes a pack's files; gives their paths. */

@@ -59,6 +59,9 @@ const scalarParsers: ReadonlyMap<number, TextParser> = new Map<number, TextParse
   [1082, instant],
   [1114, instant],
   [1184, instant],
+  // The most common ones that stay text, found here at once.
+  [25, text],
+  [1043, text],
 ])
 
 // pg_type.typelem of every built-in array type; the numbers are fixed (PostgreSQL's pg_type.dat).
@@ -165,8 +168,13 @@ function text(source: string): string {
   return source
 }
 
-function json(source: string): unknown {
-  return JSON.parse(source)
+function json(source: string, column: string): unknown {
+  try {
+    return JSON.parse(source)
+  } catch {
+    // Not as the cause: its message quotes the value.
+    throw unreadable(column, 'holds JSON that JavaScript cannot read', 'Select it as text: column::text.')
+  }
 }
 
 function safeInteger(source: string, column: string): number {

@@ -50,8 +50,8 @@ test('a restart while this process was busy and has read nothing', async () => {
     await client.end()`
   const { host, port, user, password, database } = server.options
   const OPTIONS = JSON.stringify({ host, port, user, password, database })
-  execFileSync(process.execPath, ['--input-type=module', '-e', script], { env: { ...process.env, OPTIONS } })
   const before = await count()
+  execFileSync(process.execPath, ['--input-type=module', '-e', script], { env: { ...process.env, OPTIONS } })
   await db.query(insert)
   expect(await count()).toBe(before + 1)
   await pool.close()

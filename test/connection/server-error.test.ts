@@ -59,9 +59,9 @@ test.each<[string, string, string]>([
 })
 
 test.each<[string, string, boolean]>([
-  ['TK001', 'ENGINE_TRAPPED', true],
+  ['TK001', 'ENGINE_TRAPPED', false],
   ['TK002', 'CONNECTION_BUSY', true],
-  ['TK003', 'ENGINE_UNRESPONSIVE', true],
+  ['TK003', 'ENGINE_UNRESPONSIVE', false],
   ['53100', 'DISK_FULL', false],
 ])('%s → ConnectionError %s', async (sqlState, code, retryable) => {
   const error = await failure(`do $$ begin raise sqlstate '${sqlState}' using message = 'x'; end $$`)

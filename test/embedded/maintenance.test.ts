@@ -47,10 +47,10 @@ test('tables that grew are analysed, whatever settings a connection left', async
     return rows[0]?.['n']
   }
   await expect.poll(estimate, { timeout: 10_000, interval: 100 }).toBe(20_000)
-  await db.executeQuery('reset all')
 })
 
 test('dead rows are taken away', async () => {
+  await db.executeQuery('reset all')
   await db.executeQuery('create table changed (i int, t text)')
   await db.executeQuery("insert into changed select i, repeat('y', 200) from generate_series(1, 20000) i")
   await db.executeQuery("update changed set t = repeat('z', 200)")

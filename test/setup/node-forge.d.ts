@@ -24,5 +24,6 @@ declare module 'node-forge' {
     }
     readonly md: { readonly sha256: { create(): unknown } }
   }
+  // biome-ignore lint/style/noDefaultExport: the package has only this one
   export default forge
 }

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -68,6 +69,7 @@ export class PostgresServer implements AsyncDisposable {
   async stop(how: 'fast' | 'immediate' | 'kill' = 'fast'): Promise<void> {
     const child = this.#process
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    child.ref()
     const ended = new Promise((done) => child.once('exit', done))
     child.kill(how === 'fast' ? 'SIGINT' : how === 'immediate' ? 'SIGQUIT' : 'SIGKILL')
     await ended
@@ -99,7 +101,7 @@ export class PostgresServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop('immediate')
-    rmSync(this.directory, { recursive: true, force: true })
+    rmSync(dirname(this.directory), { recursive: true, force: true })
   }
 }
 
@@ -182,7 +184,8 @@ function hydrate(native: string): void {
   }
   for (const program of ['initdb', 'postgres', 'pg_ctl']) {
     const path = [join(native, 'bin', program), join(native, 'bin', `${program}.exe`)].find((each) => existsSync(each))
-    if (path !== undefined) chmodSync(path, 0o755)
+    // Also where node_modules belong to somebody else: only what is missing.
+    if (path !== undefined && (statSync(path).mode & 0o111) === 0) chmodSync(path, 0o755)
   }
 }
 

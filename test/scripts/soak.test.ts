@@ -1,0 +1,27 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const SCRIPT = fileURLToPath(new URL('../../scripts/soak.ts', import.meta.url))
+const node = (...args: string[]): Promise<{ stdout: string }> =>
+  promisify(execFile)(process.execPath, ['--import', 'tsx', SCRIPT, ...args])
+
+/** The number that the closing table gives for `name`. */
+function figure(output: string, name: string): number {
+  const line = output.split('\n').find((each) => each.trim().startsWith(name))
+  return Number(line?.trim().slice(name.length))
+}
+
+it('loses nothing that was acknowledged when the writer is killed', async () => {
+  const { stdout } = await node('embedded', '--rounds', '2')
+  expect(figure(stdout, 'kills')).toBe(2)
+  expect(figure(stdout, 're-opens')).toBe(2)
+  expect(figure(stdout, 'acknowledged commits')).toBeGreaterThan(0)
+  expect(figure(stdout, 'two processes, one refused')).toBe(1)
+  for (const name of ['missing commits', 'half transactions', 'violations']) expect(figure(stdout, name)).toBe(0)
+}, 180_000)
+
+it('refuses a target it does not know', async () => {
+  await expect(node('elsewhere')).rejects.toMatchObject({ code: 2 })
+})
