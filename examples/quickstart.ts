@@ -241,7 +241,9 @@ async function main(): Promise<void> {
   await step('Closed and opened again: everything is there', async () => {
     db = await connect()
     const after = await countAll(db).finally(() => db.close())
-    return [...after, after.join() === before.join() ? 'the same as before' : `before it was:\n${before.join('\n')}`]
+    if (after.join() === before.join()) return [...after, 'the same as before']
+    process.exitCode = 1
+    return [...after, 'but before it was:', ...before]
   })
   console.log(`
 Try next:

@@ -84,12 +84,13 @@ export class Client {
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<ColumnTable> {
+    const int8 = (options.int8 ?? this.#defaults.int8) === 'bigint' ? 'bigint' : 'number'
     // Loaded when the first table is made: a fifth of a second that other programs need not spend.
     const [{ toDataFrame }, result] = await Promise.all([
       import('./results/dataframe.ts'),
-      this.executeQuery(text, params, { numeric: 'number', ...options }),
+      this.executeQuery(text, params, { ...options, int8, numeric: 'number' }),
     ])
-    return toDataFrame(result)
+    return toDataFrame(result, { int8 })
   }
 
   /**

@@ -59,8 +59,9 @@ class EngineWorker {
     module._set_read_write_cbs(read, write)
     this.#heap = this.#findWords()
     setEngineDefaults(engine)
-    // Before anything else touches a table: without LOAD compressed chunks are silently missing from results.
-    this.run(start.create ? 'create extension timescaledb' : "load 'timescaledb'")
+    // Before anything else touches a table: without LOAD compressed chunks are silently missing from results. In a
+    // new directory the session is that of initdb, which left a search_path behind.
+    this.run(start.create ? 'reset all; create extension timescaledb schema public' : "load 'timescaledb'")
     this.#setSessionUser()
     this.#checkTimeoutWords()
     const names = this.run(
