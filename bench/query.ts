@@ -1,5 +1,4 @@
 import pg from 'pg'
-import { parse } from 'pg-connection-string'
 import { startPostgres } from '../test/setup/postgres.ts'
 import type { BenchResult } from './bench-result.ts'
 
@@ -91,13 +90,13 @@ function compiled<T>(module: string): Promise<T> {
 }
 
 function targetOf(url: string): Target {
-  const { host, port, user, password, database } = parse(url)
+  const { hostname, port, username, password, pathname } = new URL(url)
   return {
-    host: host ?? 'localhost',
-    port: Number(port ?? 5432),
-    user,
-    password,
-    database: database ?? undefined,
+    host: hostname,
+    port: Number(port || 5432),
+    user: decodeURIComponent(username) || undefined,
+    password: decodeURIComponent(password) || undefined,
+    database: decodeURIComponent(pathname.slice(1)) || undefined,
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Session } from '../connection/session.ts'
-import { UnsupportedError } from '../errors.ts'
+import { QueryError, UnsupportedError } from '../errors.ts'
 import { sql } from '../sql/template.ts'
 
 /** A version of TimescaleDB or its toolkit. */
@@ -135,7 +135,7 @@ const cache = new WeakMap<object, Capabilities>()
 
 /**
  * What the session's database is and can do. Asked once for each database object; asked again as long as the extension
- * is missing, and after {@link forgetCapabilities}.
+ * is missing, within transactions that begin before it is known, and after {@link forgetCapabilities}.
  */
 export async function readCapabilities(session: Session): Promise<Capabilities> {
   const known = cache.get(session.database)
@@ -163,13 +163,37 @@ export async function readCapabilities(session: Session): Promise<Capabilities> 
     isSuperuser: row.superuser,
     jobSchema: row.jobsInCatalog ? '_timescaledb_catalog' : '_timescaledb_config',
   }
-  if (capabilities.timescaleVersion !== undefined) cache.set(session.database, capabilities)
+  // A transaction may have created the extension itself, and be rolled back.
+  const isLasting = capabilities.timescaleVersion !== undefined && !session.inTransaction
+  if (isLasting) cache.set(session.database, capabilities)
   return capabilities
 }
 
 /** The next {@link readCapabilities} asks the server again: to be called after an extension was created or updated. */
 export function forgetCapabilities(session: Session): void {
   cache.delete(session.database)
+}
+
+/** Undefined schema, table and function: what a statement on the extension's own catalog fails with when it is gone. */
+const GONE: ReadonlySet<string> = new Set(['3F000', '42P01', '42883'])
+
+/**
+ * Runs a statement on the extension's own catalog. When it fails because the extension was dropped since the
+ * capabilities were read, they are forgotten.
+ * @throws UnsupportedError EXTENSION_MISSING
+ */
+export async function onCatalog<R>(session: Session, run: () => Promise<R>): Promise<R> {
+  try {
+    return await run()
+  } catch (error) {
+    if (error instanceof QueryError && GONE.has(error.sqlState)) {
+      forgetCapabilities(session)
+      // A transaction that failed answers nothing any more.
+      if (session.inTransaction) throw missingExtension('hypertable', 'timescaledb', FEATURES.hypertable.label)
+      requireFeature(await readCapabilities(session), 'hypertable')
+    }
+    throw error
+  }
 }
 
 /** The version in an extension's version text such as `2.23.0-dev`; undefined where there is none. */

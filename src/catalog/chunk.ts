@@ -1,8 +1,10 @@
 import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { type TimeInput, timeSql } from '../sql/time-expression.ts'
+import { onCatalog } from './capabilities.ts'
 import { type Dimension, isIntegerTime, listDimensions } from './dimension.ts'
 import { getTimeRelation, type RelationName } from './relation.ts'
 
@@ -18,6 +20,14 @@ export interface ChunkFilter {
   readonly compressedOnly?: boolean
   readonly signal?: AbortSignal
 }
+
+const FILTER_KEYS = Object.keys({
+  olderThan: true,
+  newerThan: true,
+  compressed: true,
+  compressedOnly: true,
+  signal: true,
+} satisfies Record<keyof ChunkFilter, true>)
 
 /** Bytes on disk. */
 export interface RelationSize {
@@ -80,6 +90,7 @@ const UNORDERED_OR_PARTIAL = 2 | 8
  * @throws QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND; UsageError INVALID_TIME where a filter does not fit the time column.
  */
 export async function getChunkInfo(session: Session, name: ObjectName, filter: ChunkFilter = {}): Promise<ChunkInfo[]> {
+  checkKeys(filter, FILTER_KEYS, 'getChunkInfo')
   const relation = await getTimeRelation(session, name)
   const [time] = await listDimensions(session, relation.storage)
   const { rows } = await session.query<ChunkRow>(
@@ -92,6 +103,7 @@ export async function getChunkInfo(session: Session, name: ObjectName, filter: C
 
 /** The statement of {@link getChunkInfo}. */
 export function chunkListSql(storage: RelationName, time: Dimension | undefined, filter: ChunkFilter): Sql {
+  checkKeys(filter, FILTER_KEYS, 'getChunkInfo')
   const table = sql`${formatName(storage)}::regclass`
   const start = sql`coalesce(c.range_start_integer, _timescaledb_functions.time_to_internal(c.range_start))`
   return sql`
@@ -178,6 +190,11 @@ export interface ChunkState extends RelationName {
   readonly needsRecompression: boolean
 }
 
+interface ChunkStateRow extends RelationName {
+  readonly isCompressed: boolean
+  readonly status: number
+}
+
 /**
  * One chunk by name. Chunks are rarely in the search path, so a name without schema is looked for among all chunks.
  * @throws QueryError NOT_FOUND; UsageError INVALID_IDENTIFIER where several schemas have a chunk of that name.
@@ -188,12 +205,13 @@ export async function getChunkState(session: Session, chunk: ChunkReference): Pr
       ? { schema: chunk.chunkSchema, name: chunk.chunkName }
       : parseName(chunk)
   const inSchema = wanted.schema === undefined ? sql.empty : sql` and chunk_schema = ${wanted.schema}`
-  const { rows } = await session.query<RelationName & { readonly isCompressed: boolean; readonly status: number }>(sql`
+  const statement = sql`
     select chunk_schema as schema, chunk_name as name, is_compressed as "isCompressed",
       _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass) as status
     from timescaledb_information.chunks
     where chunk_name = ${wanted.name}${inSchema}
-    order by chunk_schema`)
+    order by chunk_schema`
+  const { rows } = await onCatalog(session, () => session.query<ChunkStateRow>(statement))
   const [row] = rows
   if (row === undefined) {
     throw new QueryError('NOT_FOUND', `There is no chunk ${formatName(wanted)}.`, { sqlState: '42704' })

@@ -1,8 +1,8 @@
 import type { Session } from '../connection/session.ts'
 import { QueryError } from '../errors.ts'
 import { formatName, type ObjectName } from '../sql/identifier.ts'
-import { sql } from '../sql/template.ts'
-import { readCapabilities, requireFeature } from './capabilities.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { onCatalog, readCapabilities, requireFeature } from './capabilities.ts'
 
 /** A name with its schema, as the catalog spells it. */
 export interface RelationName {
@@ -32,7 +32,19 @@ interface RelationRow {
  */
 export async function findRelation(session: Session, name: ObjectName): Promise<Relation | undefined> {
   requireFeature(await readCapabilities(session), 'hypertable')
-  const { rows } = await session.query<RelationRow>(sql`
+  const { rows } = await onCatalog(session, () => session.query<RelationRow>(relationSql(name)))
+  const row = rows[0]
+  if (row === undefined) return undefined
+  const own = { schema: row.schema, name: row.name }
+  if (row.storageSchema !== null && row.storageName !== null) {
+    return { ...own, kind: 'continuous-aggregate', storage: { schema: row.storageSchema, name: row.storageName } }
+  }
+  if (row.hypertable) return { ...own, kind: 'hypertable', storage: own }
+  return { ...own, kind: row.relkind === 'r' || row.relkind === 'p' ? 'table' : 'other', storage: undefined }
+}
+
+function relationSql(name: ObjectName): Sql {
+  return sql`
     select n.nspname as schema, c.relname as name, c.relkind::text as relkind,
       exists (
         select from timescaledb_information.dimensions d
@@ -42,15 +54,7 @@ export async function findRelation(session: Session, name: ObjectName): Promise<
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     left join timescaledb_information.continuous_aggregates a on a.view_schema = n.nspname and a.view_name = c.relname
-    where c.oid = pg_catalog.to_regclass(${formatName(name)})`)
-  const row = rows[0]
-  if (row === undefined) return undefined
-  const own = { schema: row.schema, name: row.name }
-  if (row.storageSchema !== null && row.storageName !== null) {
-    return { ...own, kind: 'continuous-aggregate', storage: { schema: row.storageSchema, name: row.storageName } }
-  }
-  if (row.hypertable) return { ...own, kind: 'hypertable', storage: own }
-  return { ...own, kind: row.relkind === 'r' || row.relkind === 'p' ? 'table' : 'other', storage: undefined }
+    where c.oid = pg_catalog.to_regclass(${formatName(name)})`
 }
 
 /**

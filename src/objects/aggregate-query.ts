@@ -31,6 +31,16 @@ export interface AggregateBucket {
   readonly offset?: Span
 }
 
+const BUCKET_KEYS = {
+  hypertable: true,
+  timeColumn: true,
+  bucketInterval: true,
+  bucketColumn: true,
+  timezone: true,
+  origin: true,
+  offset: true,
+} as const satisfies Record<keyof AggregateBucket, true>
+
 /** The query of a continuous aggregate as text. */
 export interface AggregateSelect extends AggregateBucket {
   /**
@@ -39,6 +49,8 @@ export interface AggregateSelect extends AggregateBucket {
    */
   readonly selectQuery: string
 }
+
+const SELECT_KEYS = Object.keys({ ...BUCKET_KEYS, selectQuery: true } satisfies Record<keyof AggregateSelect, true>)
 
 /** The query of a continuous aggregate in parts. */
 export interface AggregateParts extends AggregateBucket {
@@ -53,8 +65,20 @@ export interface AggregateParts extends AggregateBucket {
   readonly where?: Where
 }
 
+const PARTS_KEYS = Object.keys({
+  ...BUCKET_KEYS,
+  aggregates: true,
+  groupBy: true,
+  where: true,
+} satisfies Record<keyof AggregateParts, true>)
+
 /** The query of a continuous aggregate, as text or in parts. */
 export type ContinuousAggregateQuery = AggregateSelect | AggregateParts
+
+/** The names of the options of a query in the form it was given in. */
+export function aggregateQueryKeys(query: ContinuousAggregateQuery): readonly string[] {
+  return 'selectQuery' in query ? SELECT_KEYS : PARTS_KEYS
+}
 
 /**
  * The query of a continuous aggregate: `select time_bucket(…) as "bucket", …`. It has no bound values, since a

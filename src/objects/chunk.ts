@@ -4,6 +4,7 @@ import type { RelationName } from '../catalog/relation.ts'
 import type { QueryOptions, Session } from '../connection/session.ts'
 import { callFunction, callProcedure } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { regclass } from './policy.ts'
 
@@ -13,6 +14,8 @@ export interface CompressChunkOptions {
   readonly recompress?: boolean
   readonly signal?: AbortSignal
 }
+
+const COMPRESS_KEYS = Object.keys({ recompress: true, signal: true } satisfies Record<keyof CompressChunkOptions, true>)
 
 /** What {@link compressChunk} did. */
 export interface CompressChunkResult {
@@ -32,8 +35,9 @@ export interface DecompressChunkResult {
 export function compressChunkSql(
   capabilities: Capabilities,
   chunk: ObjectName,
-  options: Pick<CompressChunkOptions, 'recompress'> = {},
+  options: CompressChunkOptions = {},
 ): Sql {
+  checkKeys(options, COMPRESS_KEYS, 'compressChunk')
   requireFeature(capabilities, 'compression')
   const recompress = options.recompress === undefined ? undefined : sql.literal(options.recompress)
   if (can(capabilities, 'columnstore')) {
@@ -64,6 +68,7 @@ export async function compressChunk(
   chunk: ChunkReference,
   options: CompressChunkOptions = {},
 ): Promise<CompressChunkResult> {
+  checkKeys(options, COMPRESS_KEYS, 'compressChunk')
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
   const state = await getChunkState(session, chunk)
@@ -84,6 +89,7 @@ export async function decompressChunk(
   chunk: ChunkReference,
   options: { readonly signal?: AbortSignal } = {},
 ): Promise<DecompressChunkResult> {
+  checkKeys(options, ['signal'], 'decompressChunk')
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
   const state = await getChunkState(session, chunk)
@@ -106,6 +112,13 @@ export interface ChunkRangeOptions extends Pick<ChunkFilter, 'olderThan' | 'newe
   readonly onProgress?: (progress: ChunkProgress) => void
 }
 
+const RANGE_KEYS = Object.keys({
+  olderThan: true,
+  newerThan: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof ChunkRangeOptions, true>)
+
 /**
  * Compresses the chunks of a range that need it, oldest first, each in a statement of its own: what is done stays done
  * when the call fails or is cancelled.
@@ -117,6 +130,7 @@ export async function compressChunks(
   name: ObjectName,
   options: ChunkRangeOptions = {},
 ): Promise<RelationName[]> {
+  checkKeys(options, RANGE_KEYS, 'compressChunks')
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
   const chunks = await getChunkInfo(session, name, toFilter(options))
@@ -134,6 +148,7 @@ export async function decompressChunks(
   name: ObjectName,
   options: ChunkRangeOptions = {},
 ): Promise<RelationName[]> {
+  checkKeys(options, RANGE_KEYS, 'decompressChunks')
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
   const chunks = await getChunkInfo(session, name, { ...toFilter(options), compressed: true })

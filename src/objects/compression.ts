@@ -7,6 +7,7 @@ import { UsageError } from '../errors.ts'
 import { callFunction, callProcedure } from '../sql/call.ts'
 import { formatName, type ObjectName, quoteIdentifier } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { formatOrderBy, type OrderByInput, parseColumns, parseOrderBy } from './order-by.ts'
@@ -18,10 +19,12 @@ import {
   optionalFlag,
   type PolicyContext,
   type PolicyResult,
+  REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
 } from './policy.ts'
@@ -35,6 +38,8 @@ export interface CompressionOptions {
   readonly orderBy?: OrderByInput | readonly OrderByInput[]
 }
 
+const SETTING_KEYS = { segmentBy: true, orderBy: true } as const satisfies Record<keyof CompressionOptions, true>
+
 /** When and how chunks are compressed; exactly one of `compressAfter` and `compressCreatedBefore`. */
 export interface CompressionPolicyOptions extends CompressionOptions, ScheduleOptions {
   /** Chunks whose newest possible row is older than this are compressed; a number for an integer time column. */
@@ -42,6 +47,13 @@ export interface CompressionPolicyOptions extends CompressionOptions, ScheduleOp
   /** Chunks that were created longer ago than this are compressed, whatever times they hold. */
   readonly compressCreatedBefore?: IntervalInput
 }
+
+const POLICY_KEYS = Object.keys({
+  ...SETTING_KEYS,
+  ...SCHEDULE_KEYS,
+  compressAfter: true,
+  compressCreatedBefore: true,
+} satisfies Record<keyof CompressionPolicyOptions, true>)
 
 /** What adding a compression policy did. */
 export interface CompressionPolicyResult extends PolicyResult {
@@ -65,6 +77,11 @@ export function enableCompressionSql(
   name: ObjectName,
   options: CompressionOptions & { readonly kind?: StorageKind } = {},
 ): Sql {
+  checkKeys(options, [...Object.keys(SETTING_KEYS), 'kind'], 'enableCompression')
+  return enableSql(capabilities, name, options, options.kind ?? 'hypertable')
+}
+
+function enableSql(capabilities: Capabilities, name: ObjectName, options: CompressionOptions, kind: StorageKind): Sql {
   requireFeature(capabilities, 'compression')
   const columnstore = can(capabilities, 'columnstore')
   const settings = [sql.raw(columnstore ? 'timescaledb.enable_columnstore = true' : 'timescaledb.compress = true')]
@@ -77,8 +94,8 @@ export function enableCompressionSql(
     const order = formatOrderBy(parseOrderBy(options.orderBy))
     settings.push(sql`${sql.raw(`${prefix}orderby`)} = ${sql.literal(order)}`)
   }
-  const kind = sql.raw(options.kind === 'continuous-aggregate' ? 'materialized view' : 'table')
-  return sql`alter ${kind} ${sql.name(name)} set (${sql.join(settings)})`
+  const noun = sql.raw(kind === 'continuous-aggregate' ? 'materialized view' : 'table')
+  return sql`alter ${noun} ${sql.name(name)} set (${sql.join(settings)})`
 }
 
 /**
@@ -137,7 +154,7 @@ export async function addCompressionPolicy(
   return session.transaction(async (inner) => {
     if (needsSettings && existing === undefined) {
       const kind = context.relation.kind === 'continuous-aggregate' ? 'continuous-aggregate' : 'hypertable'
-      await inner.query(enableCompressionSql(context.capabilities, context.relation, { ...options, kind }))
+      await inner.query(enableSql(context.capabilities, context.relation, options, kind))
     }
     await inner.query(addCompressionPolicySql(context.capabilities, context.relation, options))
     return toResult(await findNewPolicy(inner, context, 'compression'), true, needsSettings, [])
@@ -150,6 +167,7 @@ export function removeCompressionPolicySql(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Sql {
+  checkKeys(options, REMOVE_KEYS, 'removeCompressionPolicy')
   requireFeature(capabilities, 'compression')
   const named = { if_exists: optionalFlag(options.ifExists) }
   return can(capabilities, 'columnstore')
@@ -166,6 +184,7 @@ export async function removeCompressionPolicy(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
+  checkKeys(options, REMOVE_KEYS, 'removeCompressionPolicy')
   const context = await readPolicyContext(session, name, 'compression', 'compression')
   if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
   await session.query(removeCompressionPolicySql(context.capabilities, context.relation, options))
@@ -173,6 +192,7 @@ export async function removeCompressionPolicy(
 }
 
 function checkOptions(options: CompressionPolicyOptions): void {
+  checkKeys(options, POLICY_KEYS, 'addCompressionPolicy')
   if ((options.compressAfter === undefined) === (options.compressCreatedBefore === undefined)) {
     throw new UsageError('INVALID_OPTION', 'A compression policy needs either compressAfter or compressCreatedBefore.')
   }

@@ -4,15 +4,19 @@ import { findRelation, notHypertable, relationNotFound } from '../catalog/relati
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { aggregateQuerySql, type ContinuousAggregateQuery } from './aggregate-query.ts'
+import { aggregateQueryKeys, aggregateQuerySql, type ContinuousAggregateQuery } from './aggregate-query.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import type { DropResult } from './hypertable.ts'
 import { formatOrderBy, type OrderByInput, parseOrderBy } from './order-by.ts'
 import { formatSpan, requirePositive, type Span } from './span.ts'
 
 /** How a continuous aggregate is made. */
-export type ContinuousAggregateOptions = ContinuousAggregateQuery & {
+export type ContinuousAggregateOptions = ContinuousAggregateQuery & AggregateSettings
+
+/** What a continuous aggregate is besides its query. */
+interface AggregateSettings {
   /**
    * True fills it at once, which cannot run in a transaction; false leaves that to the first refresh. The server's
    * default is true.
@@ -32,6 +36,15 @@ export type ContinuousAggregateOptions = ContinuousAggregateQuery & {
    */
   readonly ifNotExists?: boolean
 }
+
+const SETTING_KEYS = Object.keys({
+  withData: true,
+  materializedOnly: true,
+  createGroupIndexes: true,
+  chunkInterval: true,
+  indexes: true,
+  ifNotExists: true,
+} satisfies Record<keyof AggregateSettings, true>)
 
 /** What {@link createContinuousAggregate} did. */
 export interface ContinuousAggregateResult {
@@ -54,8 +67,8 @@ export function createContinuousAggregateSql(
   name: ObjectName,
   options: ContinuousAggregateOptions,
 ): Sql[] {
+  checkOptions(options)
   requireFeature(capabilities, 'continuous-aggregate')
-  requirePositive('chunkInterval', options.chunkInterval)
   const settings = [sql.raw('timescaledb.continuous')]
   const set = (key: string, value: boolean | string | undefined): void => {
     if (value !== undefined) settings.push(sql`${sql.raw(`timescaledb.${key}`)} = ${sql.literal(value)}`)
@@ -67,6 +80,11 @@ export function createContinuousAggregateSql(
   const data = options.withData === undefined ? sql.empty : options.withData ? sql` with data` : sql` with no data`
   const head = sql`create materialized view ${ifNotExists}${sql.name(name)} with (${sql.join(settings)}) as`
   return [sql`${head} ${aggregateQuerySql(options)}${data}`, ...indexSql(name, options)]
+}
+
+function checkOptions(options: ContinuousAggregateOptions): void {
+  checkKeys(options, [...aggregateQueryKeys(options), ...SETTING_KEYS], 'createContinuousAggregate')
+  requirePositive('chunkInterval', options.chunkInterval)
 }
 
 function indexSql(name: ObjectName, options: ContinuousAggregateOptions): Sql[] {
@@ -87,6 +105,7 @@ export async function createContinuousAggregate(
   name: ObjectName,
   options: ContinuousAggregateOptions,
 ): Promise<ContinuousAggregateResult> {
+  checkOptions(options)
   const capabilities = await readCapabilities(session)
   const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, options)
   if (create === undefined) throw new TypeError('There is no statement to run.')
@@ -121,8 +140,14 @@ export interface DropContinuousAggregateOptions {
   readonly cascade?: boolean
 }
 
+const DROP_KEYS = Object.keys({ ifExists: true, cascade: true } satisfies Record<
+  keyof DropContinuousAggregateOptions,
+  true
+>)
+
 /** The statement of {@link dropContinuousAggregate}. */
 export function dropContinuousAggregateSql(name: ObjectName, options: DropContinuousAggregateOptions = {}): Sql {
+  checkKeys(options, DROP_KEYS, 'dropContinuousAggregate')
   const ifExists = options.ifExists === true ? sql`if exists ` : sql.empty
   const cascade = options.cascade === true ? sql` cascade` : sql.empty
   return sql`drop materialized view ${ifExists}${sql.name(name)}${cascade}`
@@ -137,6 +162,7 @@ export async function dropContinuousAggregate(
   name: ObjectName,
   options: DropContinuousAggregateOptions = {},
 ): Promise<DropResult> {
+  checkKeys(options, DROP_KEYS, 'dropContinuousAggregate')
   const relation = await findRelation(session, name)
   if (relation === undefined) {
     if (options.ifExists === true) return { dropped: false }

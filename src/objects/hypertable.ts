@@ -5,6 +5,7 @@ import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callFunction, functionExpression } from '../sql/call.ts'
 import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { optionalFlag, regclass } from './policy.ts'
@@ -17,6 +18,8 @@ export interface HashPartition {
   /** How many partitions, 1 to 32767. */
   readonly number: number
 }
+
+const PARTITION_KEYS = Object.keys({ column: true, number: true } satisfies Record<keyof HashPartition, true>)
 
 /** How a table becomes a hypertable. */
 export interface HypertableOptions {
@@ -48,6 +51,21 @@ export interface HypertableOptions {
   readonly timePartitioningFunction?: ObjectName
 }
 
+const KEYS = Object.keys({
+  timeColumn: true,
+  chunkTimeInterval: true,
+  partitioningColumn: true,
+  numberPartitions: true,
+  partitions: true,
+  ifNotExists: true,
+  migrateData: true,
+  createDefaultIndexes: true,
+  associatedSchema: true,
+  associatedTablePrefix: true,
+  integerNowFunction: true,
+  timePartitioningFunction: true,
+} satisfies Record<keyof HypertableOptions, true>)
+
 /** What {@link createHypertable} did. */
 export interface HypertableResult {
   readonly schema: string
@@ -65,8 +83,8 @@ export interface HypertableResult {
  * @throws UnsupportedError EXTENSION_MISSING, VERSION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
  */
 export function createHypertableSql(capabilities: Capabilities, name: ObjectName, options: HypertableOptions): Sql[] {
+  const partitions = checkOptions(options)
   requireFeature(capabilities, 'hypertable')
-  const partitions = checkPartitions(options)
   const table = regclass(name)
   const isGeneral = options.associatedSchema === undefined && options.associatedTablePrefix === undefined
   const statements = [isGeneral ? generalFormSql(table, options) : namedFormSql(table, options)]
@@ -123,6 +141,7 @@ export async function createHypertable(
   name: ObjectName,
   options: HypertableOptions,
 ): Promise<HypertableResult> {
+  const partitions = checkOptions(options)
   const capabilities = await readCapabilities(session)
   const statements = createHypertableSql(capabilities, name, options)
   const relation = await getRelation(session, name)
@@ -134,7 +153,7 @@ export async function createHypertable(
     const hint = 'Give ifNotExists: true to keep it as it is.'
     if (differences.length > 0) throw refuseDrift('The hypertable', target, differences, hint)
   }
-  const columns = [options.timeColumn, ...checkPartitions(options).map((partition) => partition.column)]
+  const columns = [options.timeColumn, ...partitions.map((partition) => partition.column)]
   try {
     await session.transaction(async (inner) => {
       for (const statement of statements) await inner.query(statement)
@@ -153,6 +172,8 @@ export interface DropHypertableOptions {
   readonly ifExists?: boolean
 }
 
+const DROP_KEYS = Object.keys({ cascade: true, ifExists: true } satisfies Record<keyof DropHypertableOptions, true>)
+
 /** What dropping did. */
 export interface DropResult {
   /** False where there was nothing to drop. */
@@ -161,6 +182,7 @@ export interface DropResult {
 
 /** The statement of {@link dropHypertable}. */
 export function dropHypertableSql(name: ObjectName, options: DropHypertableOptions = {}): Sql {
+  checkKeys(options, DROP_KEYS, 'dropHypertable')
   const ifExists = options.ifExists === true ? sql`if exists ` : sql.empty
   const cascade = options.cascade === true ? sql` cascade` : sql.empty
   return sql`drop table ${ifExists}${sql.name(name)}${cascade}`
@@ -175,6 +197,7 @@ export async function dropHypertable(
   name: ObjectName,
   options: DropHypertableOptions = {},
 ): Promise<DropResult> {
+  checkKeys(options, DROP_KEYS, 'dropHypertable')
   const relation = await findRelation(session, name)
   if (relation === undefined) {
     if (options.ifExists === true) return { dropped: false }
@@ -197,7 +220,9 @@ export async function setChunkTimeInterval(session: Session, name: ObjectName, i
   await session.query(setChunkTimeIntervalSql(await readCapabilities(session), name, interval))
 }
 
-function checkPartitions(options: HypertableOptions): HashPartition[] {
+/** Gives all hash dimensions. */
+function checkOptions(options: HypertableOptions): HashPartition[] {
+  checkKeys(options, KEYS, 'createHypertable')
   const { partitioningColumn, numberPartitions, partitions = [] } = options
   if ((partitioningColumn === undefined) !== (numberPartitions === undefined)) {
     throw new UsageError('INVALID_OPTION', 'partitioningColumn and numberPartitions belong together.')
@@ -208,7 +233,9 @@ function checkPartitions(options: HypertableOptions): HashPartition[] {
       ? []
       : [{ column: partitioningColumn, number: numberPartitions }]
   const all = [...first, ...partitions]
-  for (const { column, number } of all) {
+  for (const partition of all) {
+    checkKeys(partition, PARTITION_KEYS, 'A partition')
+    const { column, number } = partition
     if (!Number.isInteger(number) || number < 1 || number > 32767) {
       const message = `The number of partitions of ${JSON.stringify(column)} must be from 1 to 32767, not ${number}.`
       throw new UsageError('INVALID_OPTION', message)
@@ -235,7 +262,7 @@ function compareDimensions(existing: readonly Dimension[], options: HypertableOp
       .sort()
       .join(', ') || '(none)'
   const hashes = others.flatMap((one) => (one.kind === 'hash' ? [{ column: one.column, number: one.partitions }] : []))
-  differences.push(...compareSetting('partitions', show(hashes), show(checkPartitions(options))))
+  differences.push(...compareSetting('partitions', show(hashes), show(checkOptions(options))))
   return differences
 }
 

@@ -1,11 +1,17 @@
 import type { OrderByColumn } from '../catalog/compression.ts'
 import { UsageError } from '../errors.ts'
 import { quoteIdentifier } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 
 /** One column of an order: `'time'`, `'time DESC NULLS LAST'`, `'"Odd column" desc'`, or typed. */
 export type OrderByInput =
   | string
   | { readonly column: string; readonly direction?: 'asc' | 'desc'; readonly nulls?: 'first' | 'last' }
+
+const ORDER_KEYS = Object.keys({ column: true, direction: true, nulls: true } satisfies Record<
+  keyof Exclude<OrderByInput, string>,
+  true
+>)
 
 const TEXT = /^\s*(?:"((?:[^"]|"")+)"|([^"]+?))(?:\s+(asc|desc))?(?:\s+nulls\s+(first|last))?\s*$/i
 
@@ -18,6 +24,7 @@ export function parseOrderBy(input: OrderByInput | readonly OrderByInput[]): Ord
   const list = Array.isArray(input) ? input : [input]
   const columns = list.flatMap((one: OrderByInput) => {
     if (typeof one === 'string') return splitList(one).map(parseText)
+    checkKeys(one, ORDER_KEYS, 'A column of an order')
     return [complete(one.column, one.direction, one.nulls)]
   })
   if (columns.length === 0) throw new UsageError('INVALID_OPTION', 'An order needs at least one column.')

@@ -24,6 +24,14 @@ export interface ScheduleOptions {
   readonly ifNotExists?: boolean
 }
 
+/** The names of the options in {@link ScheduleOptions}. */
+export const SCHEDULE_KEYS: Readonly<Record<keyof ScheduleOptions, true>> = {
+  scheduleInterval: true,
+  initialStart: true,
+  timezone: true,
+  ifNotExists: true,
+}
+
 /** What adding a policy did. */
 export interface PolicyResult {
   /** False where one was there already. It was left as it is. */
@@ -45,6 +53,12 @@ export interface RemoveOptions {
   /** No error where there is none. */
   readonly ifExists?: boolean
 }
+
+/** The names of the options in {@link RemoveOptions}. */
+export const REMOVE_KEYS: readonly string[] = Object.keys({ ifExists: true } satisfies Record<
+  keyof RemoveOptions,
+  true
+>)
 
 /** A name as an argument of type regclass. */
 export function regclass(name: ObjectName): Sql {

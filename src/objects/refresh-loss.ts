@@ -1,5 +1,6 @@
 import type { ContinuousAggregate } from '../catalog/continuous-aggregate.ts'
-import { isIntegerTime } from '../catalog/dimension.ts'
+import { type Dimension, isIntegerTime, listDimensions } from '../catalog/dimension.ts'
+import type { RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
@@ -27,7 +28,8 @@ interface LossRow {
  * @throws PlanError DATA_LOSS_REFUSED
  */
 export async function refuseLoss(session: Session, aggregate: ContinuousAggregate, window: Window): Promise<void> {
-  const { rows } = await session.query<LossRow>(lossSql(aggregate, window))
+  const [time] = await listDimensions(session, aggregate.sourceStorage)
+  const { rows } = await session.query<LossRow>(lossSql(aggregate, time, window))
   const row = rows[0]
   if (row === undefined || row.buckets === 0) return
   const [first, last, safeStart] = [row.first, row.last, row.safeStart].map((time) => formatTime(aggregate, time))
@@ -49,55 +51,90 @@ function formatTime(aggregate: ContinuousAggregate, internal: string | null): st
 
 /**
  * Counts the materialized buckets in the window that the refresh would make anew from chunks that no longer exist.
- *
- * A bucket counts when it lies in an invalidated range (or the refresh is forced) and no chunk of the source overlaps
- * it; or when it reaches below the oldest chunk and the part below is invalidated, which only dropping a chunk does to
- * a bucket that is materialized. Rows deleted from a chunk that still exists are meant to disappear.
- *
- * The server keeps all times as bigint: microseconds since 1970, or the value itself for integers. It widens nothing:
- * only buckets that lie wholly in the window are refreshed.
+ * The server widens nothing: only buckets that lie wholly in the window are refreshed.
  */
-function lossSql(aggregate: ContinuousAggregate, window: Window): Sql {
-  const { materialization, sourceStorage } = aggregate
+function lossSql(aggregate: ContinuousAggregate, time: Dimension | undefined, window: Window): Sql {
   const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
+  const end = bucketEnd(aggregate, bucket)
   const internal = sql.raw('_timescaledb_functions.time_to_internal')
   const edges: Sql[] = []
   if (window.startTime !== undefined) edges.push(sql`${bucket} >= ${timeSql(window.startTime, window.timeType)}`)
-  if (window.endTime !== undefined)
-    edges.push(sql`${bucketEnd(aggregate, bucket)} <= ${timeSql(window.endTime, window.timeType)}`)
-  const inWindow = edges.length === 0 ? sql`true` : sql.join(edges, ' and ')
-  const invalid = (from: Sql, to: Sql): Sql =>
-    window.force === true ? sql`true` : sql`exists (select from invalid i where i.low < ${to} and i.high >= ${from})`
-  const chunk = (column: string): Sql =>
-    sql.raw(`coalesce(c.range_${column}_integer, _timescaledb_functions.time_to_internal(c.range_${column}))`)
+  if (window.endTime !== undefined) edges.push(sql`${end} <= ${timeSql(window.endTime, window.timeType)}`)
   return sql`
-    with chunk as materialized (
-      select ${chunk('start')} as low, ${chunk('end')} as high
-      from timescaledb_information.chunks c
-      where c.hypertable_schema = ${sourceStorage.schema} and c.hypertable_name = ${sourceStorage.name}
-    ), oldest as materialized (select min(low) as low from chunk
-    ), invalid as materialized (
-      select l.lowest_modified_value as low, l.greatest_modified_value as high
-      from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log l
-      join _timescaledb_catalog.hypertable h on h.id = l.hypertable_id
-      where h.schema_name = ${sourceStorage.schema} and h.table_name = ${sourceStorage.name}
-      union all
-      select l.lowest_modified_value, l.greatest_modified_value
-      from _timescaledb_catalog.continuous_aggs_materialization_invalidation_log l
-      join _timescaledb_catalog.hypertable h on h.id = l.materialization_id
-      where h.schema_name = ${materialization.schema} and h.table_name = ${materialization.name}
-    ), bucket as materialized (
-      select distinct ${internal}(${bucket}) as low, ${internal}(${bucketEnd(aggregate, bucket)}) as high
-      from ${sql.name(materialization)} m
-      where ${inWindow}
+    with ${rangesSql(aggregate)}, bucket as materialized (
+      select distinct ${bucket} as starts, ${end} as ends, ${internal}(${bucket}) as low, ${internal}(${end}) as high
+      from ${sql.name(aggregate.materialization)} m
+      where ${edges.length === 0 ? sql`true` : sql.join(edges, ' and ')}
     ), lost as (
-      select b.low from bucket b cross join oldest o
-      where (not exists (select from chunk c where c.low < b.high and c.high > b.low) and ${invalid(sql`b.low`, sql`b.high`)})
-        or (b.low < o.low and b.high > o.low and ${invalid(sql`b.low`, sql`o.low`)})
+      select b.low from bucket b cross join oldest o where ${isLost(aggregate, time, window.force === true)}
     )
     select count(*)::int as buckets, min(low)::text as first, max(low)::text as last,
       (select min(b.low)::text from bucket b where b.low > (select max(low) from lost)) as "safeStart"
     from lost`
+}
+
+/**
+ * The chunks of the source and what has changed in it since the last refresh. The server keeps all times as bigint:
+ * microseconds since 1970, or the value itself for integers.
+ */
+function rangesSql({ source, sourceStorage, materialization }: ContinuousAggregate): Sql {
+  // What an aggregate below has refreshed is written down in whole buckets, whether they have rows or not.
+  const exact = sql.literal(source.schema === sourceStorage.schema && source.name === sourceStorage.name)
+  const edge = (column: string): Sql =>
+    sql.raw(`coalesce(c.range_${column}_integer, _timescaledb_functions.time_to_internal(c.range_${column}))`)
+  return sql`chunk as materialized (
+      select ${edge('start')} as low, ${edge('end')} as high
+      from timescaledb_information.chunks c
+      where c.hypertable_schema = ${sourceStorage.schema} and c.hypertable_name = ${sourceStorage.name}
+    ), oldest as materialized (select min(low) as low from chunk
+    ), invalid as materialized (
+      select l.lowest_modified_value as low, l.greatest_modified_value as high, ${exact} as exact
+      from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log l
+      join _timescaledb_catalog.hypertable h on h.id = l.hypertable_id
+      where h.schema_name = ${sourceStorage.schema} and h.table_name = ${sourceStorage.name}
+      union all
+      select l.lowest_modified_value, l.greatest_modified_value, false
+      from _timescaledb_catalog.continuous_aggs_materialization_invalidation_log l
+      join _timescaledb_catalog.hypertable h on h.id = l.materialization_id
+      where h.schema_name = ${materialization.schema} and h.table_name = ${materialization.name}
+    )`
+}
+
+/**
+ * True for a bucket that will be made anew, in four cases:
+ * no chunk overlaps it;
+ * it reaches below the oldest chunk and has changed there, as only dropping a chunk does to a materialized bucket;
+ * something changed in it where no chunk is;
+ * it has no row left, and a chunk of it has changed from end to end, which dropping does: a late row then makes the
+ * chunk anew.
+ * Rows deleted from a chunk that still exists are meant to disappear. The server writes down the first and the last of
+ * them, which hardly ever are the ends of the chunk; the oldest row alone could not tell the two apart.
+ */
+function isLost(aggregate: ContinuousAggregate, time: Dimension | undefined, force: boolean): Sql {
+  const changed = (from: Sql, to: Sql): Sql =>
+    sql`exists (select from invalid i where i.low < ${to} and i.high >= ${from})`
+  const remade = (from: Sql, to: Sql): Sql => (force ? sql`true` : changed(from, to))
+  const whole = sql`exists (select from invalid i where i.low <= c.low and i.high >= c.high - 1)`
+  const suspicious = force ? sql`(${whole} or not ${changed(sql`b.low`, sql`b.high`)})` : whole
+  return sql`(
+        not exists (select from chunk c where c.low < b.high and c.high > b.low)
+        and ${remade(sql`b.low`, sql`b.high`)}
+      ) or (b.low < o.low and b.high > o.low and ${remade(sql`b.low`, sql`o.low`)}
+      ) or exists (
+        select from invalid i where i.exact and i.low >= b.low and i.low < b.high
+          and not exists (select from chunk c where c.low <= i.low and c.high > i.low)
+      ) or (
+        exists (select from chunk c where c.low < b.high and c.high > b.low and ${suspicious})
+        and ${isEmpty(aggregate.sourceStorage, time)}
+      )`
+}
+
+/** True where the source has no row of the bucket any more. */
+function isEmpty(source: RelationName, time: Dimension | undefined): Sql {
+  // A uuid has no order with a time.
+  if (time === undefined || time.columnType === 'uuid') return sql`false`
+  const column = sql`s.${sql.column(time.column)}`
+  return sql`not exists (select from ${sql.name(source)} s where ${column} >= b.starts and ${column} < b.ends)`
 }
 
 /** Where a bucket ends. Days and months of a bucket with a time zone are counted in that zone. */

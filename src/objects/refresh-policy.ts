@@ -6,6 +6,7 @@ import { UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import {
@@ -14,10 +15,12 @@ import {
   findNewPolicy,
   optionalFlag,
   type PolicyResult,
+  REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
 } from './policy.ts'
@@ -39,6 +42,16 @@ export interface RefreshPolicyOptions extends ScheduleOptions {
   readonly refreshNewestFirst?: boolean
 }
 
+const KEYS = Object.keys({
+  ...SCHEDULE_KEYS,
+  startOffset: true,
+  endOffset: true,
+  includeTieredData: true,
+  bucketsPerBatch: true,
+  maxBatchesPerExecution: true,
+  refreshNewestFirst: true,
+} satisfies Record<keyof RefreshPolicyOptions, true>)
+
 /** What adding a refresh policy did. */
 export interface RefreshPolicyResult extends PolicyResult {
   /** As it is now; undefined where it is open. */
@@ -56,13 +69,13 @@ export function addContinuousAggregatePolicySql(
   name: ObjectName,
   options: RefreshPolicyOptions,
 ): Sql {
+  checkOptions(options)
   requireFeature(capabilities, 'continuous-aggregate')
   if (options.includeTieredData !== undefined) requireFeature(capabilities, 'tiered-refresh')
   if (options.bucketsPerBatch !== undefined || options.maxBatchesPerExecution !== undefined) {
     requireFeature(capabilities, 'batched-refresh')
   }
   if (options.refreshNewestFirst !== undefined) requireFeature(capabilities, 'newest-first-refresh')
-  checkOptions(options)
   const edge = (offset: Span | null): Sql => (offset === null ? sql.raw('NULL') : spanSql(offset))
   const count = (number: number | undefined): Sql | undefined =>
     number === undefined ? undefined : sql.literal(number)
@@ -112,6 +125,7 @@ export function removeContinuousAggregatePolicySql(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Sql {
+  checkKeys(options, REMOVE_KEYS, 'removeContinuousAggregatePolicy')
   requireFeature(capabilities, 'continuous-aggregate')
   return callFunction('remove_continuous_aggregate_policy', [regclass(name)], {
     if_exists: optionalFlag(options.ifExists),
@@ -127,6 +141,7 @@ export async function removeContinuousAggregatePolicy(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
+  checkKeys(options, REMOVE_KEYS, 'removeContinuousAggregatePolicy')
   const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
   if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
   if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
@@ -135,6 +150,7 @@ export async function removeContinuousAggregatePolicy(
 }
 
 function checkOptions(options: RefreshPolicyOptions): void {
+  checkKeys(options, KEYS, 'addContinuousAggregatePolicy')
   requirePositive('scheduleInterval', options.scheduleInterval)
   const { startOffset, endOffset } = options
   if (startOffset === undefined || endOffset === undefined) {

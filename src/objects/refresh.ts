@@ -5,6 +5,7 @@ import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import { callProcedure } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { parseTime, type TimeExpression, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 import { optionalFlag, regclass } from './policy.ts'
@@ -23,6 +24,14 @@ export interface RefreshOptions {
   readonly signal?: AbortSignal
 }
 
+const KEYS = Object.keys({
+  startTime: true,
+  endTime: true,
+  force: true,
+  allowLoss: true,
+  signal: true,
+} satisfies Record<keyof RefreshOptions, true>)
+
 /** What {@link refreshContinuousAggregate} did. */
 export interface RefreshResult {
   readonly schema: string
@@ -40,6 +49,7 @@ export function refreshContinuousAggregateSql(
   name: ObjectName,
   options: RefreshOptions & { readonly timeType?: TimeType } = {},
 ): Sql {
+  checkKeys(options, [...KEYS, 'timeType'], 'refreshContinuousAggregate')
   requireFeature(capabilities, 'continuous-aggregate')
   if (options.force !== undefined) requireFeature(capabilities, 'forced-refresh')
   checkWindow(options)
@@ -68,9 +78,10 @@ export async function refreshContinuousAggregate(
   name: ObjectName,
   options: RefreshOptions = {},
 ): Promise<RefreshResult> {
+  checkKeys(options, KEYS, 'refreshContinuousAggregate')
+  checkWindow(options)
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'continuous-aggregate')
-  checkWindow(options)
   if (session.inTransaction) {
     throw new UsageError('INVALID_OPTION', 'A continuous aggregate cannot be refreshed within a transaction.', {
       hint: 'Refresh it after the commit.',

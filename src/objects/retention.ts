@@ -6,6 +6,7 @@ import { UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
+import { checkKeys } from '../sql/option.ts'
 import type { Sql } from '../sql/template.ts'
 import { type Difference, refuseDrift } from './difference.ts'
 import {
@@ -15,10 +16,12 @@ import {
   findNewPolicy,
   optionalFlag,
   type PolicyResult,
+  REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
 } from './policy.ts'
@@ -31,6 +34,12 @@ export interface RetentionPolicyOptions extends ScheduleOptions {
   /** Chunks that were created longer ago than this are dropped, whatever times they hold. */
   readonly dropCreatedBefore?: IntervalInput
 }
+
+const KEYS = Object.keys({
+  ...SCHEDULE_KEYS,
+  dropAfter: true,
+  dropCreatedBefore: true,
+} satisfies Record<keyof RetentionPolicyOptions, true>)
 
 /** What adding a retention policy did. */
 export interface RetentionPolicyResult extends PolicyResult {
@@ -89,6 +98,7 @@ export function removeRetentionPolicySql(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Sql {
+  checkKeys(options, REMOVE_KEYS, 'removeRetentionPolicy')
   requireFeature(capabilities, 'retention')
   return callFunction('remove_retention_policy', [regclass(name)], { if_exists: optionalFlag(options.ifExists) })
 }
@@ -102,6 +112,7 @@ export async function removeRetentionPolicy(
   name: ObjectName,
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
+  checkKeys(options, REMOVE_KEYS, 'removeRetentionPolicy')
   const context = await readPolicyContext(session, name, 'retention', 'retention')
   if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
   await session.query(removeRetentionPolicySql(context.capabilities, context.relation, options))
@@ -109,6 +120,7 @@ export async function removeRetentionPolicy(
 }
 
 function checkOptions(options: RetentionPolicyOptions): void {
+  checkKeys(options, KEYS, 'addRetentionPolicy')
   if ((options.dropAfter === undefined) === (options.dropCreatedBefore === undefined)) {
     throw new UsageError('INVALID_OPTION', 'A retention policy needs either dropAfter or dropCreatedBefore.')
   }

@@ -1,3 +1,4 @@
+import { readCapabilities, requireFeature } from '../catalog/capabilities.ts'
 import type { QueryOptions, Row, Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import { type Aggregate, type AggregateResult, type AggregateText, avg, toAggregate } from '../sql/aggregate.ts'
@@ -137,6 +138,7 @@ export async function fillGaps(
 ): Promise<Row[]> {
   // Everything that can be refused is refused before the first trip, and once more when the type is known.
   const statement = fillGapsSql(table, options)
+  requireFeature(await readCapabilities(session), 'gapfill')
   const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
   const typed = timeType === undefined ? statement : fillGapsSql(table, { ...options, timeType })
   return (await session.query(typed, { numeric: 'number', ...queryOptions })).rows

@@ -1,3 +1,4 @@
+import { readCapabilities, requireFeature } from '../catalog/capabilities.ts'
 import type { QueryOptions, Row, Session } from '../connection/session.ts'
 import { type AggregateRow, type Aggregations, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
@@ -146,6 +147,7 @@ export async function timeBucketQuery(
 ): Promise<Row[]> {
   // Everything that can be refused is refused before the first trip, and once more when the type is known.
   const statement = timeBucketSql(table, options)
+  requireFeature(await readCapabilities(session), 'time-bucket')
   const needsType = [options.startTime, options.endTime, options.origin, options.timezone].some((x) => x !== undefined)
   const timeType = options.timeType ?? (needsType ? await findTimeType(session, table, options.timeColumn) : undefined)
   const typed = timeType === undefined ? statement : timeBucketSql(table, { ...options, timeType })

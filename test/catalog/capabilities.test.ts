@@ -7,8 +7,14 @@ import {
   readCapabilities,
   requireFeature,
 } from '../../src/catalog/capabilities.ts'
+import { findRelation } from '../../src/catalog/relation.ts'
+import { DatabaseSession } from '../../src/connection/database-session.ts'
+import { openPool } from '../../src/connection/pool.ts'
+import type { Session } from '../../src/connection/session.ts'
 import { UnsupportedError } from '../../src/errors.ts'
-import { openTestDatabase } from '../setup/database.ts'
+import { sql } from '../../src/sql/template.ts'
+import { onServer, openTestDatabase } from '../setup/database.ts'
+import { startPostgres } from '../setup/postgres.ts'
 import { capabilitiesOf } from './capability-set.ts'
 
 function refusal(run: () => void): UnsupportedError {
@@ -111,5 +117,43 @@ describe('readCapabilities', () => {
     const again = await readCapabilities(database.db)
     expect(again).not.toBe(first)
     expect(again).toEqual(first)
+  })
+})
+
+describe('an extension that comes and goes in the same process', () => {
+  it('is not believed to be there after the transaction that created it was rolled back', async () => {
+    // A plain PostgreSQL has no TimescaleDB to create; its catalog says the same with this row.
+    await using server = await startPostgres({ settings: { allow_system_table_mods: 'on' } })
+    const pool = openPool(server.options)
+    const db = new DatabaseSession(pool)
+    const create = sql`
+      insert into pg_catalog.pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+      select 99999, 'timescaledb', oid, 'public'::regnamespace, false, '2.23.0' from pg_catalog.pg_roles limit 1`
+    const versionIn = async (session: Session): Promise<number | undefined> =>
+      (await readCapabilities(session)).timescaleVersion?.minor
+    const undo = db.transaction(async (session) => {
+      expect(await versionIn(session)).toBeUndefined()
+      await session.query(create)
+      expect(await versionIn(session)).toBe(23)
+      throw new Error('undo')
+    })
+    await expect(undo).rejects.toThrow('undo')
+    expect(await versionIn(db)).toBeUndefined()
+    await db.transaction((session) => session.query(create))
+    expect(await versionIn(db)).toBe(23)
+    await pool.close()
+  })
+
+  it.skipIf(onServer)('is known to be missing after it was dropped', async () => {
+    const own = await openTestDatabase()
+    expect((await readCapabilities(own.db)).timescaleVersion).toBeDefined()
+    await own.db.query(sql`drop extension timescaledb cascade`)
+    await expect(own.db.transaction((session) => findRelation(session, 'T'))).rejects.toMatchObject({
+      code: 'EXTENSION_MISSING',
+      hint: expect.stringContaining('create extension timescaledb'),
+    })
+    await expect(findRelation(own.db, 'T')).rejects.toMatchObject({ code: 'EXTENSION_MISSING' })
+    expect((await readCapabilities(own.db)).timescaleVersion).toBeUndefined()
+    await own.close()
   })
 })

@@ -4,6 +4,7 @@ import { getHypertableStats } from '../../src/catalog/hypertable.ts'
 import {
   addCompressionPolicy,
   addCompressionPolicySql,
+  type CompressionOptions,
   type CompressionPolicyOptions,
   enableCompressionSql,
   removeCompressionPolicy,
@@ -16,17 +17,16 @@ import { sql } from '../../src/sql/template.ts'
 import { capabilitiesOf, NEW, OLD } from '../catalog/capability-set.ts'
 import { openTestDatabase } from '../setup/database.ts'
 
-const options: CompressionPolicyOptions = {
-  compressAfter: '7 days',
+const settings: CompressionOptions = {
   segmentBy: ['Sensor Id', 'b'],
   orderBy: ['time DESC NULLS LAST', { column: 'v' }],
-  ifNotExists: true,
 }
+const options: CompressionPolicyOptions = { ...settings, compressAfter: '7 days', ifNotExists: true }
 
 describe('the statements', () => {
   it.each(OLD)('use the functions on %s', (version) => {
     const capabilities = capabilitiesOf(version)
-    expect(enableCompressionSql(capabilities, 'a.T', options).text).toBe(
+    expect(enableCompressionSql(capabilities, 'a.T', settings).text).toBe(
       `alter table "a"."T" set (timescaledb.compress = true, timescaledb.compress_segmentby = '"Sensor Id", "b"', timescaledb.compress_orderby = '"time" desc nulls last, "v"')`,
     )
     expect(addCompressionPolicySql(capabilities, 'a.T', options).statement).toEqual({
@@ -40,7 +40,7 @@ describe('the statements', () => {
 
   it.each(NEW)('use the procedures on %s', (version) => {
     const capabilities = capabilitiesOf(version)
-    expect(enableCompressionSql(capabilities, 'a.T', { ...options, kind: 'continuous-aggregate' }).text).toBe(
+    expect(enableCompressionSql(capabilities, 'a.T', { ...settings, kind: 'continuous-aggregate' }).text).toBe(
       `alter materialized view "a"."T" set (timescaledb.enable_columnstore = true, timescaledb.segmentby = '"Sensor Id", "b"', timescaledb.orderby = '"time" desc nulls last, "v"')`,
     )
     expect(addCompressionPolicySql(capabilities, 'a.T', options).text).toBe(

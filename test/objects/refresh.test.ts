@@ -1,8 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { getHypertableStats } from '../../src/catalog/hypertable.ts'
-import { PlanError } from '../../src/errors.ts'
-import { createContinuousAggregate } from '../../src/objects/continuous-aggregate.ts'
-import { createHypertable } from '../../src/objects/hypertable.ts'
 import {
   type RefreshOptions,
   refreshContinuousAggregate,
@@ -16,6 +13,7 @@ import {
 import { sql } from '../../src/sql/template.ts'
 import { capabilitiesOf, NEW, OLD } from '../catalog/capability-set.ts'
 import { openTestDatabase } from '../setup/database.ts'
+import { createPair } from './aggregate-pair.ts'
 
 describe('the statements', () => {
   it.each([...OLD, ...NEW])('refresh on %s', (version) => {
@@ -85,128 +83,8 @@ describe('on a database', () => {
     await database.close()
   })
 
-  type Name = { schema: string; name: string }
-  let count = 0
-  /** Ten daily chunks from 2025-01-01 on with a row every hour, and an aggregate that is filled. */
-  async function createPair(bucketInterval: string): Promise<{ table: Name; view: Name }> {
-    count += 1
-    const table = { schema: database.schema, name: `T "${count}".x` }
-    const view = { schema: database.schema, name: `V "${count}".x` }
-    await database.db.query(sql`create table ${sql.name(table)} (time timestamptz not null, v float8)`)
-    await createHypertable(database.db, table, { timeColumn: 'time', chunkTimeInterval: '1 day' })
-    await database.db.query(sql`
-      insert into ${sql.name(table)}
-      select timestamptz '2025-01-01 00:00Z' + i * interval '1 hour', i from generate_series(0, 239) i`)
-    await createContinuousAggregate(database.db, view, {
-      hypertable: table,
-      timeColumn: 'time',
-      bucketInterval,
-      selectQuery: `count(*) as n from ${sql.name(table).text} group by bucket`,
-      materializedOnly: true,
-    })
-    return { table, view }
-  }
-  const dropBefore = (table: Name, day: string): Promise<unknown> =>
-    database.db.query(sql`
-      select drop_chunks(${sql.raw(`'${sql.name(table).text.replaceAll("'", "''")}'`)}::regclass, older_than => ${day}::timestamptz)`)
-  const countOf = async (view: Name): Promise<number> =>
-    (await database.db.query<{ n: number }>(sql`select count(*)::int as n from ${sql.name(view)}`)).rows[0]?.n ?? -1
-
-  it('refuses to delete history whose chunks are dropped, and names the buckets', async () => {
-    const { table, view } = await createPair('1 hour')
-    await dropBefore(table, '2025-01-05')
-    expect(await countOf(view)).toBe(240)
-    const error = await refreshContinuousAggregate(database.db, view).catch((caught: unknown) => caught)
-    expect(error).toBeInstanceOf(PlanError)
-    expect(error).toMatchObject({ code: 'DATA_LOSS_REFUSED' })
-    if (!(error instanceof PlanError)) throw error
-    expect(error.message).toContain(`96 buckets from '2025-01-01T00:00:00Z' to '2025-01-04T23:00:00Z'`)
-    expect(error.hint).toContain(`startTime: '2025-01-05T00:00:00Z'`)
-    expect(await countOf(view)).toBe(240)
-
-    // Also with a window of which only a part is gone, and when all of it is.
-    for (const window of [
-      { startTime: '2025-01-04T22:00:00Z', endTime: '2025-01-06' },
-      { startTime: '2025-01-02', endTime: '2025-01-03' },
-      { endTime: '2025-01-02' },
-    ]) {
-      await expect(refreshContinuousAggregate(database.db, view, window)).rejects.toMatchObject({
-        code: 'DATA_LOSS_REFUSED',
-      })
-    }
-    expect(await countOf(view)).toBe(240)
-  })
-
-  it('refreshes what is safe, and with allowLoss everything', async () => {
-    const { table, view } = await createPair('1 hour')
-    await dropBefore(table, '2025-01-05')
-    await database.db.query(sql`insert into ${sql.name(table)} values ('2025-01-06 00:30Z', 1)`)
-    expect(await refreshContinuousAggregate(database.db, view, { startTime: '2025-01-05' })).toMatchObject({
-      refreshed: true,
-    })
-    expect(await countOf(view)).toBe(240)
-    await refreshContinuousAggregate(database.db, view, { allowLoss: true })
-    expect(await countOf(view)).toBe(144)
-    // Nothing is left to lose.
-    await refreshContinuousAggregate(database.db, view)
-  })
-
-  it('refuses to falsify a bucket of which a part is dropped', async () => {
-    const { table, view } = await createPair('5 days')
-    const { rows } = await database.db.query<{ bucket: Date }>(
-      sql`select bucket from ${sql.name(view)} order by bucket`,
-    )
-    await dropBefore(table, new Date((rows[1]?.bucket.getTime() ?? 0) + 86_400_000).toISOString())
-    await expect(refreshContinuousAggregate(database.db, view)).rejects.toMatchObject({
-      code: 'DATA_LOSS_REFUSED',
-      message: expect.stringMatching(/2 buckets/),
-    })
-  })
-
-  it('does not mistake the beginning of the data for a loss', async () => {
-    const { table, view } = await createPair('1 month')
-    await database.db.query(
-      sql`insert into ${sql.name(table)} values ('2025-01-02 00:30Z', 1), ('2025-01-09 00:30Z', 1)`,
-    )
-    expect(await refreshContinuousAggregate(database.db, view)).toMatchObject({ refreshed: true })
-  })
-
-  it('lets rows that were deleted disappear', async () => {
-    const { table, view } = await createPair('1 hour')
-    await database.db.query(sql`delete from ${sql.name(table)} where time < '2025-01-02'`)
-    expect(await refreshContinuousAggregate(database.db, view)).toMatchObject({ refreshed: true })
-    expect(await countOf(view)).toBe(216)
-  })
-
-  it('refuses when all chunks are gone', async () => {
-    const { table, view } = await createPair('1 hour')
-    await dropBefore(table, '2030-01-01')
-    await expect(refreshContinuousAggregate(database.db, view)).rejects.toMatchObject({
-      code: 'DATA_LOSS_REFUSED',
-      message: expect.stringContaining('240 buckets'),
-    })
-  })
-
-  it('refuses on an aggregate of an aggregate too', async () => {
-    const { view } = await createPair('1 hour')
-    const upper = { ...view, name: `${view.name} upper` }
-    await createContinuousAggregate(database.db, upper, {
-      hypertable: view,
-      timeColumn: 'bucket',
-      bucketInterval: '1 day',
-      bucketColumn: 'day',
-      selectQuery: `sum(n) as n from ${sql.name(view).text} group by day`,
-      materializedOnly: true,
-    })
-    await dropBefore(view, '2030-01-01')
-    await expect(refreshContinuousAggregate(database.db, upper)).rejects.toMatchObject({
-      code: 'DATA_LOSS_REFUSED',
-      message: expect.stringContaining('10 buckets'),
-    })
-  })
-
   it('is refused within a transaction, before the server does it', async () => {
-    const { view } = await createPair('1 hour')
+    const { view } = await createPair(database, '1 hour')
     await database.db.transaction(async (session) => {
       await expect(refreshContinuousAggregate(session, view)).rejects.toMatchObject({ code: 'INVALID_OPTION' })
       expect((await session.query(sql`select 1 as one`)).rows).toEqual([{ one: 1 }])
@@ -214,7 +92,7 @@ describe('on a database', () => {
   })
 
   it('adds, compares and removes policies', async () => {
-    const { table, view } = await createPair('1 hour')
+    const { table, view } = await createPair(database, '1 hour')
     const options = { startOffset: '3 days', endOffset: '1 hour', scheduleInterval: '30 minutes' }
     const added = await addContinuousAggregatePolicy(database.db, view, options)
     expect(added).toMatchObject({ created: true, startOffset: '3 days', endOffset: '01:00:00', differences: [] })
