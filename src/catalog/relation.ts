@@ -43,6 +43,7 @@ export async function findRelation(session: Session, name: ObjectName): Promise<
   return { ...own, kind: row.relkind === 'r' || row.relkind === 'p' ? 'table' : 'other', storage: undefined }
 }
 
+// The catalog, not the view: it asks for the right to use the schema of every continuous aggregate it passes.
 function relationSql(name: ObjectName): Sql {
   return sql`
     select n.nspname as schema, c.relname as name, c.relkind::text as relkind,
@@ -50,10 +51,11 @@ function relationSql(name: ObjectName): Sql {
         select from timescaledb_information.dimensions d
         where d.hypertable_schema = n.nspname and d.hypertable_name = c.relname
       ) as hypertable,
-      a.materialization_hypertable_schema as "storageSchema", a.materialization_hypertable_name as "storageName"
+      h.schema_name as "storageSchema", h.table_name as "storageName"
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    left join timescaledb_information.continuous_aggregates a on a.view_schema = n.nspname and a.view_name = c.relname
+    left join _timescaledb_catalog.continuous_agg g on g.user_view_schema = n.nspname and g.user_view_name = c.relname
+    left join _timescaledb_catalog.hypertable h on h.id = g.mat_hypertable_id
     where c.oid = pg_catalog.to_regclass(${formatName(name)})`
 }
 

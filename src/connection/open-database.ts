@@ -96,6 +96,9 @@ function serverOptions(target: ServerTarget): PoolOptions {
     user: target.user,
     password: target.password,
     tls: target.ssl,
+    tlsNegotiation: target.sslNegotiation,
+    keepAlive: target.keepAlive,
+    keepAliveIdleMs: target.keepAliveIdleMs,
     connectTimeoutMs: target.connectTimeoutMs,
     startupOptions,
   }

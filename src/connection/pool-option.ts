@@ -36,6 +36,12 @@ export interface PoolOptions {
   readonly user?: string | undefined
   readonly password?: string | (() => string | Promise<string>) | undefined
   readonly tls?: TlsOptions | undefined
+  /** `direct`: TLS from the first byte, which servers from 17 on take. Default `postgres`: the server is asked first. */
+  readonly tlsNegotiation?: 'postgres' | 'direct' | undefined
+  /** Whether idle TCP connections are probed. Default true. */
+  readonly keepAlive?: boolean | undefined
+  /** Idle time before the first probe. Default: the operating system's. */
+  readonly keepAliveIdleMs?: number | undefined
   /** Connections kept once opened. Default 5. */
   readonly poolSize?: number | undefined
   /** Connections opened beyond that under load, closed when idle. Default 10. */

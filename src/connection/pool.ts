@@ -182,8 +182,8 @@ function driverOptions(options: PoolOptions): pg.PoolConfig {
     port: options.port ?? 5432,
     user: options.user,
     database: options.database ?? options.user,
-    // A function, so that printing the pool does not show it.
-    password: typeof password === 'function' ? password : () => password ?? '',
+    // A function, so that printing the pool does not show it. Undefined: the driver looks into the password file.
+    password: typeof password === 'string' ? () => password : password,
     ssl: usesTls(options) ? tlsOptions(options.tls) : false,
     min: poolSize,
     max: poolSize + (options.maxOverflow ?? 10),
@@ -191,7 +191,10 @@ function driverOptions(options: PoolOptions): pg.PoolConfig {
     connectionTimeoutMillis: options.acquireTimeoutMs ?? 30_000,
     // Idle connections do not keep the process alive.
     allowExitOnIdle: true,
-    keepAlive: true,
+    keepAlive: options.keepAlive ?? true,
+    keepAliveInitialDelayMillis: options.keepAliveIdleMs,
+    // Always given: else the driver takes PGSSLNEGOTIATION.
+    sslnegotiation: options.tlsNegotiation ?? 'postgres',
     application_name: options.applicationName ?? 'tsdbkit',
     statement_timeout: options.statementTimeoutMs || false,
     options: options.startupOptions,

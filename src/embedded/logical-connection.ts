@@ -166,14 +166,15 @@ export class LogicalConnection {
     if (type === 'Q') {
       const [text] = readText(bytes, HEADER_BYTES)
       this.#watchChannels(text)
-      return wantsOtherEncoding(text) ? message('Q', REFUSE_ENCODING) : bytes
+      const refusal = refusalOf(text)
+      return refusal === undefined ? bytes : message('Q', refusal)
     }
     if (type === 'P') {
       const [name, next] = readText(bytes, HEADER_BYTES)
       const [text] = readText(bytes, next)
       this.#watchChannels(text)
-      if (wantsOtherEncoding(text))
-        return message('P', name === '' ? '' : this.#ownName(name), REFUSE_ENCODING, Buffer.alloc(2))
+      const refusal = refusalOf(text)
+      if (refusal !== undefined) return message('P', name === '' ? '' : this.#ownName(name), refusal, Buffer.alloc(2))
       if (name === '') return bytes
       this.statements.add(this.#ownName(name))
       return message('P', this.#ownName(name), bytes.subarray(next))
@@ -242,16 +243,23 @@ const DISCARD = /^\s*(discard|deallocate)\s+(?:all|(plans|temp|temporary|sequenc
 const LISTENS = /listen/i
 const LISTEN = /\b(un)?listen\s+(?:"((?:[^"]|"")+)"|(\*|[a-z_\u0080-\uffff][\w$\u0080-\uffff]*))/gi
 
-const ENCODING = /(?:\bclient_encoding\s*(?:=|\bto\b)|\bset\s+names)\s*['"]?([\w-]+)/i
-
-/** The engine traps at the first text it converts: its build lacks the conversions. */
-function wantsOtherEncoding(text: string): boolean {
+/** What would harm the engine, each as a statement that raises a clear error instead. */
+function refusalOf(text: string): string | undefined {
   const encoding = ENCODING.exec(text)?.[1]
-  return encoding !== undefined && !/^(utf-?8|unicode|default)$/i.test(encoding)
+  if (encoding !== undefined && !/^(utf-?8|unicode|default)$/i.test(encoding)) return REFUSE_ENCODING
+  return CONCURRENTLY.test(text) ? REFUSE_CONCURRENTLY : undefined
 }
 
+// The engine traps at the first text it converts: its build lacks the conversions.
+const ENCODING = /(?:\bclient_encoding\s*(?:=|\bto\b)|\bset\s+names)\s*['"]?([\w-]+)/i
 const REFUSE_ENCODING =
   "do $$ begin raise 'the embedded engine speaks UTF8 only' using errcode = '0A000', hint = 'Convert in the client, or use a server.'; end $$"
+
+// They need several sessions: with one they leave an index, and then a table, that cannot be dropped before a re-open.
+const CONCURRENTLY =
+  /(?:^|;)\s*(?:create\s+(?:unique\s+)?index|drop\s+index|reindex\s+(?:\([^)]*\)\s*)?\w+)\s+concurrently\b/i
+const REFUSE_CONCURRENTLY =
+  "do $$ begin raise 'the embedded engine has one session and cannot work on indexes concurrently' using errcode = '0A000', hint = 'Leave CONCURRENTLY out.'; end $$"
 
 /** The settings in a start-up message: its own parameters and those of `options` (`-c name=value`, `--name=value`). */
 function startupSettings(body: Buffer): Setting[] {

@@ -6,6 +6,7 @@ import { findRelation } from '../../src/catalog/relation.ts'
 import type { Session } from '../../src/connection/session.ts'
 import { compressChunks } from '../../src/objects/chunk.ts'
 import { enableCompressionSql } from '../../src/objects/compression.ts'
+import { createContinuousAggregate } from '../../src/objects/continuous-aggregate.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase } from '../setup/database.ts'
@@ -187,6 +188,22 @@ describe('statistics', () => {
     await database.db.query(sql`insert into ${sql.name(name)} values (now())`)
     await database.db
       .transaction(async (session) => {
+        // Somebody else's aggregate, in a schema this role may not use.
+        const hidden = { schema: `${database.schema} hidden`, name: 't' }
+        await session.query(sql`create schema ${sql.column(hidden.schema)}`)
+        await session.query(sql`create table ${sql.name(hidden)} (time timestamptz not null, v float8)`)
+        await createHypertable(session, hidden, { timeColumn: 'time' })
+        await createContinuousAggregate(
+          session,
+          { ...hidden, name: 'c' },
+          {
+            hypertable: hidden,
+            timeColumn: 'time',
+            bucketInterval: '1 day',
+            aggregates: { v: 'AVG' },
+            withData: false,
+          },
+        )
         await session.query(sql`create role "Test nobody"`)
         await session.query(sql`grant usage on schema ${sql.column(database.schema)} to "Test nobody"`)
         await session.query(sql`set local role "Test nobody"`)

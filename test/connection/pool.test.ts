@@ -1,5 +1,8 @@
 import { EventEmitter, once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { inspect } from 'node:util'
 import pg from 'pg'
@@ -140,6 +143,22 @@ test('a wrong password, user or database', async () => {
     .catch((thrown: unknown) => thrown)
   expect(inspect(error, { depth: 10 })).not.toContain('wrong secret')
   expect(String(error)).toContain(`127.0.0.1:${server.port}`)
+})
+
+test('without a password the password file is read', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tsdb-pgpass-'))
+  const file = join(directory, 'pgpass')
+  const escaped = password.replaceAll(/[\\:]/g, '\\$&')
+  writeFileSync(file, `*:*:other:*:wrong\n127.0.0.1:${server.port}:postgres:Ad min:${escaped}\n`, { mode: 0o600 })
+  const before = process.env['PGPASSFILE']
+  process.env['PGPASSFILE'] = file
+  try {
+    expect(await open({ password: undefined }).db.ping()).toBeGreaterThan(0)
+  } finally {
+    if (before === undefined) delete process.env['PGPASSFILE']
+    else process.env['PGPASSFILE'] = before
+    rmSync(directory, { recursive: true })
+  }
 })
 
 test('the password is asked for where it is a function, and never printed', async () => {

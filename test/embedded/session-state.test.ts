@@ -161,6 +161,22 @@ test.each(["set client_encoding = 'LATIN1'", 'set names latin1', 'set client_enc
   },
 )
 
+test('indexes are not worked on concurrently: one session cannot, and would damage the table', async () => {
+  for (const text of [
+    'create index concurrently on public.t (i)',
+    'CREATE UNIQUE INDEX\n CONCURRENTLY IF NOT EXISTS x ON public.t (i)',
+    'drop index concurrently x',
+    'reindex table concurrently public.t',
+    'reindex (verbose) index concurrently x',
+  ]) {
+    await expect(one.query(text), text).rejects.toThrow('0A000')
+    one.send(extended(text))
+    await expect(one.until('Z').then(readRows), text).rejects.toThrow('0A000')
+  }
+  expect(await one.query("select 'create index concurrently'")).toEqual([['create index concurrently']])
+  await one.query('create table indexed (i int); create index on indexed (i); drop table indexed')
+})
+
 test('a role that was dropped meanwhile ends the connection instead of running as superuser', async () => {
   await two.query('create role passing; grant passing to postgres')
   await one.query('set role passing')
