@@ -48,7 +48,7 @@ export function findTarget(argument: Argument, env: NodeJS.ProcessEnv, cwd: stri
 function fromText(text: string, origin: string, layers: readonly Layer[], env: NodeJS.ProcessEnv, cwd: string): Plan {
   const target = parseTarget(text, origin, cwd)
   if (target.kind === 'server') return server(origin, [...layers, target.layer], env, cwd)
-  const foreign = serverNames.find((name) => layers[0]?.[name] !== undefined)
+  const foreign = serverOnly.find((name) => layers[0]?.[name] !== undefined)
   if (foreign !== undefined) {
     throw new UsageError(
       'INVALID_OPTION',
@@ -89,6 +89,22 @@ function server(origin: string, layers: readonly Layer[], env: NodeJS.ProcessEnv
 }
 
 const serverNames = ['host', 'port', 'database', 'user', 'password'] as const
+
+/** What the embedded engine has no use for. */
+const serverOnly = [
+  ...serverNames,
+  'sslmode',
+  'ca',
+  'cert',
+  'key',
+  'sslNegotiation',
+  'options',
+  'connectTimeoutMs',
+  'lockTimeoutMs',
+  'idleInTransactionTimeoutMs',
+  'keepAlive',
+  'keepAliveIdleMs',
+] as const
 
 function namesServer(layer: Layer): boolean {
   return serverNames.some((name) => layer[name] !== undefined)

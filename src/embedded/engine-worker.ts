@@ -61,7 +61,8 @@ class EngineWorker {
     setEngineDefaults(engine)
     // Before anything else touches a table: without LOAD compressed chunks are silently missing from results. In a
     // new directory the session is that of initdb, which left a search_path behind.
-    this.run(start.create ? 'reset all; create extension timescaledb schema public' : "load 'timescaledb'")
+    if (start.create) this.#create()
+    else this.run("load 'timescaledb'")
     this.#setSessionUser()
     this.#checkTimeoutWords()
     const names = this.run(
@@ -73,6 +74,13 @@ class EngineWorker {
       names.map(([name = '']) => name),
       MAINTENANCE,
     )
+  }
+
+  #create(): void {
+    this.run('reset all; create extension timescaledb schema public')
+    // The one session is always in template1: the others are 600 files that every new directory would be copied with.
+    this.run("update pg_database set datistemplate = false where datname = 'template0'")
+    for (const name of ['template0', 'postgres']) this.run(`drop database ${name}`)
   }
 
   /** Runs SQL for the engine itself and gives its rows as text; throws with the server's message. */

@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib'
 import { openEngine } from './engine.ts'
 import { engineChecksum } from './engine-package.ts'
 
-const FORMAT = 3
+const FORMAT = 4
 const MAGIC = Buffer.from('TSDBPACK')
 const CHECKSUM_BYTES = 4
 const IGNORE = { output: (_: Buffer, taken: () => void): void => taken(), idle: noop, refused: noop, gone: noop }
