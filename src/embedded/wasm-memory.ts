@@ -4,6 +4,8 @@
  * in the import section (WebAssembly core specification, 5.4.5 memory types; threads proposal: flag 0x03).
  */
 
+import type { EngineModules } from './engine-message.ts'
+
 /** The most memory the engine may grow to: 2 GiB in pages of 64 KiB, what the build was linked for. */
 export const MAXIMUM_PAGES = 32768
 
@@ -105,4 +107,28 @@ function withSharedLimits(bytes: Uint8Array, { at, body, end, limits }: ImportSe
     to += part.length
   }
   return out
+}
+
+/** Gives every WASM module of this thread a shared memory; libraries that are compiled already are taken from there. */
+export function useSharedMemory(libraries: EngineModules['libraries']): void {
+  const { Module, compile, instantiate } = WebAssembly
+  const ready = new Map(libraries.map(({ bytes, module }) => [bytes.length, module]))
+  const shared = (bytes: BufferSource): Uint8Array<ArrayBuffer> =>
+    // The binary comes from a file, so it never lies in shared memory.
+    shareMemory(
+      ArrayBuffer.isView(bytes)
+        ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+        : new Uint8Array(bytes),
+    ) as Uint8Array<ArrayBuffer>
+  WebAssembly.Module = new Proxy(Module, {
+    construct: (Target, [bytes]: [BufferSource]) => ready.get(bytes.byteLength) ?? new Target(shared(bytes)),
+  })
+  WebAssembly.compile = (bytes: BufferSource) => compile(shared(bytes))
+  Object.assign(WebAssembly, {
+    instantiate: async (source: BufferSource | WebAssembly.Module, imports: WebAssembly.Imports) => {
+      if (source instanceof Module) return instantiate(source, imports)
+      const module = await compile(shared(source))
+      return { module, instance: await instantiate(module, imports) }
+    },
+  })
 }

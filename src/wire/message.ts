@@ -49,6 +49,18 @@ export function readFields(body: Uint8Array): Map<string, string> {
   )
 }
 
+/** The columns of a DataRow in text format; NULL comes as an empty text. */
+export function readTextRow(row: Buffer): string[] {
+  const columns: string[] = []
+  let at = HEADER_BYTES + 2
+  for (let left = row.readInt16BE(HEADER_BYTES); left > 0; left--) {
+    const length = Math.max(row.readInt32BE(at), 0)
+    columns.push(row.toString('utf8', at + 4, at + 4 + length))
+    at += 4 + length
+  }
+  return columns
+}
+
 /** A simple Query. */
 export const query = (text: string): Buffer => message('Q', text)
 

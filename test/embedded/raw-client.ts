@@ -1,7 +1,15 @@
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
-import { HEADER_BYTES, int32, MessageReader, message, readFields, readText } from '../../src/wire/message.ts'
+import {
+  HEADER_BYTES,
+  int32,
+  MessageReader,
+  message,
+  readFields,
+  readText,
+  readTextRow,
+} from '../../src/wire/message.ts'
 
 export interface Reply {
   readonly type: string
@@ -92,18 +100,7 @@ export function readRows(replies: readonly Reply[]): string[][] {
       const fields = fieldsOf(reply)
       throw new Error(`${fields.get('C')} ${fields.get('M')}`)
     }
-  return replies
-    .filter(({ type }) => type === 'D')
-    .map(({ bytes }) => {
-      const row: string[] = []
-      let at = HEADER_BYTES + 2
-      for (let left = bytes.readInt16BE(HEADER_BYTES); left > 0; left--) {
-        const length = Math.max(bytes.readInt32BE(at), 0)
-        row.push(bytes.toString('utf8', at + 4, at + 4 + length))
-        at += 4 + length
-      }
-      return row
-    })
+  return replies.filter(({ type }) => type === 'D').map(({ bytes }) => readTextRow(bytes))
 }
 
 /** The command tags in the replies. */
