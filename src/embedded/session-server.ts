@@ -426,8 +426,9 @@ export class SessionServer {
 
   #watch(): void {
     if (this.#timer !== undefined || this.#closed) return
+    // It keeps the process alive while a statement waits or a transaction is open: else a process whose last hope is a
+    // refusal would end before it, in silence.
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
-    this.#timer.unref()
   }
 
   /** Everything that depends on time passing; runs only while there is something to watch. */

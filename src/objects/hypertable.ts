@@ -5,7 +5,7 @@ import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callFunction, functionExpression } from '../sql/call.ts'
 import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
-import { checkKeys } from '../sql/option.ts'
+import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { optionalFlag, regclass } from './policy.ts'
@@ -223,6 +223,7 @@ export async function setChunkTimeInterval(session: Session, name: ObjectName, i
 /** Gives all hash dimensions. */
 function checkOptions(options: HypertableOptions): HashPartition[] {
   checkKeys(options, KEYS, 'createHypertable')
+  requireKeys(options, ['timeColumn'], 'createHypertable')
   const { partitioningColumn, numberPartitions, partitions = [] } = options
   if ((partitioningColumn === undefined) !== (numberPartitions === undefined)) {
     throw new UsageError('INVALID_OPTION', 'partitioningColumn and numberPartitions belong together.')

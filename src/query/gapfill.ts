@@ -5,7 +5,7 @@ import { type Aggregate, type AggregateResult, type AggregateText, avg, toAggreg
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { parseInterval } from '../sql/interval.ts'
-import { checkKeys, invalidOption, toList } from '../sql/option.ts'
+import { checkKeys, invalidOption, requireKeys, toList } from '../sql/option.ts'
 import { type Sql, type Statement, sql } from '../sql/template.ts'
 import { parseTime, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 import { whereConditions } from '../sql/where.ts'
@@ -74,6 +74,7 @@ const KEYS = [...SERIES_KEYS, 'startTime', 'endTime', 'columns', 'fillMethod']
  */
 export function fillGapsSql(table: ObjectName, options: FillGapsOptions): Statement {
   checkKeys(options, KEYS, 'fillGaps')
+  requireKeys(options, ['timeColumn', 'bucketInterval', 'columns'], 'fillGaps')
   if (options.startTime === undefined || options.endTime === undefined) {
     throw invalidOption('fillGaps needs startTime and endTime.')
   }

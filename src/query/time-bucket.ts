@@ -4,7 +4,7 @@ import { type AggregateRow, type Aggregations, toAggregate } from '../sql/aggreg
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { formatInterval } from '../sql/interval.ts'
-import { checkKeys, invalidOption, toList } from '../sql/option.ts'
+import { checkKeys, invalidOption, requireKeys, toList } from '../sql/option.ts'
 import { type Sql, type Statement, sql } from '../sql/template.ts'
 import { type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 import { type Where, whereConditions } from '../sql/where.ts'
@@ -88,6 +88,7 @@ const KEYS = [...SERIES_KEYS, 'aggregations', 'startTime', 'endTime', 'origin', 
  */
 export function timeBucketSql(table: ObjectName, options: TimeBucketOptions): Statement {
   checkKeys(options, KEYS, 'timeBucketQuery')
+  requireKeys(options, ['timeColumn', 'bucketInterval', 'aggregations'], 'timeBucketQuery')
   const type = options.timeType ?? assumedTimeType(options.bucketInterval)
   const column = sql.column(options.timeColumn)
   const groups = toList(options.groupBy)

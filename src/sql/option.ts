@@ -3,6 +3,12 @@ import { nearest } from './nearest.ts'
 
 /** Refuses keys that mean nothing, so that a misspelt option is never silently without effect. */
 export function checkKeys(value: object, allowed: readonly string[], what: string): void {
+  // Callers without a type checker leave the options out.
+  if (typeof value !== 'object' || value === null) {
+    throw new UsageError('INVALID_OPTION', `${what} needs an object of options.`, {
+      hint: `Known are ${allowed.join(', ')}.`,
+    })
+  }
   for (const key of Object.keys(value)) {
     if (allowed.includes(key)) continue
     const candidate = nearest(key.replaceAll('_', ''), allowed)
@@ -10,6 +16,13 @@ export function checkKeys(value: object, allowed: readonly string[], what: strin
       hint: candidate === undefined ? `Known are ${allowed.join(', ')}.` : `Did you mean ${candidate}?`,
     })
   }
+}
+
+/** Refuses options that must be given and are not. */
+export function requireKeys(value: object, required: readonly string[], what: string): void {
+  const given = new Map(Object.entries(value))
+  const missing = required.find((key) => given.get(key) === undefined)
+  if (missing !== undefined) throw new UsageError('INVALID_OPTION', `${what} needs ${missing}.`)
 }
 
 /** An error about one option. */

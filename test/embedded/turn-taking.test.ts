@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -149,6 +150,16 @@ describe('started inside a transaction and not refused', () => {
     })
     expect(await late).toEqual([{ one: 1 }])
   })
+})
+
+test('the refusal comes also where nothing else keeps the process alive', () => {
+  const program = `import { connect } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}
+    const db = await connect('embedded:')
+    await db.transaction(async (tx) => { await tx.sql\`select 1\`; await db.sql\`select 1\` }).catch((error) => console.log(error.code))
+    await db.close()`
+  const run = (text: string): string =>
+    execFileSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8', timeout: 20_000 })
+  expect(run(program)).toBe('CONNECTION_BUSY\n')
 })
 
 test('many connections and transactions at once take turns, none is lost', async () => {
