@@ -1,6 +1,8 @@
 /**
  * Many PostgreSQL connections over the one session of the engine. They take turns: a connection owns the engine from
  * its first message to the ReadyForQuery that says no transaction is open; the others wait in order of arrival.
+ * One state machine over owner, running statement and waiters, kept in one file: cut apart, its parts would share all
+ * of that state.
  */
 import type { Duplex } from 'node:stream'
 import {
