@@ -43,14 +43,22 @@ export function lockDirectory(directory: string): DirectoryLock {
   }
 }
 
-/** True where nobody holds the directory, such as one left behind by a process that is gone. */
-export function isUnlocked(directory: string): boolean {
+/**
+ * True where a process held the directory and is gone. A file without its holder's id was made a moment ago by
+ * somebody who is about to lock it. Makes no file, so that it cannot get in the way of whoever removes the directory.
+ */
+export function isAbandoned(directory: string): boolean {
+  let descriptor: number
   try {
-    lockDirectory(directory).release()
-    return true
+    descriptor = fs.openSync(path.join(directory, LOCK_FILE), 'r+')
   } catch {
-    // Held, unreadable or not a directory of ours: in each case not one to touch.
+    // Gone, unreadable or not a directory of ours: in each case not one to touch.
     return false
+  }
+  try {
+    return fs.fstatSync(descriptor).size > 0 && loadNative().tryLock(descriptor)
+  } finally {
+    fs.closeSync(descriptor)
   }
 }
 

@@ -6,7 +6,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { ConnectionError } from '../errors.ts'
-import { isUnlocked, LOCK_FILE, lockDirectory } from './directory-lock.ts'
+import { isAbandoned, LOCK_FILE, lockDirectory } from './directory-lock.ts'
 import { ENGINE_PACKAGE, engineVersion } from './engine-package.ts'
 import { createFromTemplate } from './template.ts'
 
@@ -55,9 +55,11 @@ export async function openDirectory({ directory, durability, onProgress }: Direc
     fs.mkdirSync(place, { recursive: true })
     const lock = lockDirectory(place)
     const release = (): void => {
-      lock.release()
-      if (temporary) fs.rmSync(place, { recursive: true, force: true })
       process.off('exit', release)
+      // Still locked, so that no other process takes it for abandoned; Windows removes no open file.
+      if (temporary) fs.rmSync(path.join(place, DATA), { recursive: true, force: true })
+      lock.release()
+      if (temporary) removeTree(place)
     }
     if (temporary) process.on('exit', release)
     try {
@@ -192,9 +194,13 @@ function makeTemporary(): string {
 function removeAbandoned(): void {
   for (const name of fs.readdirSync(os.tmpdir())) {
     const place = path.join(os.tmpdir(), name)
-    const ours = name.startsWith(TEMPORARY) && fs.existsSync(path.join(place, LOCK_FILE))
-    if (ours && isUnlocked(place)) fs.rmSync(place, { recursive: true, force: true })
+    if (name.startsWith(TEMPORARY) && isAbandoned(place)) removeTree(place)
   }
+}
+
+/** Two processes may do it at once: what the other one removed first is no failure. */
+function removeTree(place: string): void {
+  fs.rmSync(place, { recursive: true, force: true, maxRetries: 3 })
 }
 
 const isErrno = (error: unknown, code: string): boolean =>

@@ -53,7 +53,7 @@ export class EmbeddedDatabase {
     try {
       await Promise.all([server.start(), place.durable])
     } catch (error) {
-      await server.close()
+      await Promise.allSettled([server.close(), place.durable])
       place.release()
       throw error
     }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isAbandoned, LOCK_FILE, lockDirectory } from '../../src/embedded/directory-lock.ts'
 import { requireNode } from '../../src/embedded/embedded-database.ts'
 import { connect } from '../../src/index.ts'
 
@@ -59,6 +60,19 @@ describe('the lock', () => {
     const answer = run(attempt(join(scratch, 'race-0')))
     expect(answer).toBe('opened\n')
   }, 60_000)
+
+  test('looking for what was left behind makes no file and takes nothing that is just being made', () => {
+    const directory = mkdtempSync(join(scratch, 'left-'))
+    expect(isAbandoned(join(directory, 'gone'))).toBe(false)
+    expect(isAbandoned(directory)).toBe(false)
+    expect(readdirSync(directory)).toEqual([])
+    writeFileSync(join(directory, LOCK_FILE), '')
+    expect(isAbandoned(directory)).toBe(false)
+    const lock = lockDirectory(directory)
+    expect(isAbandoned(directory)).toBe(false)
+    lock.release()
+    expect(isAbandoned(directory)).toBe(true)
+  })
 
   test('a second open in this process is refused and says so', async () => {
     const directory = join(scratch, 'own')

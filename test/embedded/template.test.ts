@@ -36,7 +36,7 @@ async function start(cache: string): Promise<{ stdout: string; stderr: string }>
 }
 
 test('the first start makes it and says so, two at once do no harm, the next start uses it in silence', async () => {
-  const cache = join(scratch, 'cache')
+  const cache = mkdtempSync(join(scratch, 'cache-'))
   const both = await Promise.all([start(cache), start(cache)])
   expect(both.map(({ stdout }) => stdout)).toEqual(['1\n', '1\n'])
   expect(both.map(({ stderr }) => stderr).join('')).toContain('first use')
