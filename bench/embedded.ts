@@ -47,7 +47,11 @@ function measure(warm: string, cold: string): Record<string, number[]> {
     add('cold', run('ours', cold)['open'])
     add('second engine', run('second', warm, cold)['second'])
   }
-  samples['one-row query'] = Object.values(run('queries', warm))
+  // Several processes: the speed of one depends on what else the machine did in its second. The first thousand queries
+  // run in code that the JavaScript engine has not optimised yet.
+  const queries = Array.from({ length: 5 }, () => Object.values(run('queries', warm)))
+  samples['one-row query, first 1,000'] = queries.flatMap((times) => times.slice(0, 1000))
+  samples['one-row query, next 1,000'] = queries.flatMap((times) => times.slice(1000))
   return samples
 }
 
@@ -67,7 +71,8 @@ function summarize(samples: Readonly<Record<string, readonly number[]>>): BenchR
       milliseconds('cold'),
       { name: 'cold : bare open', value: ratio(of('cold'), of('bare open')), unit: '×', target: 1.5 },
       milliseconds('second engine', 600),
-      milliseconds('one-row query', 0.5),
+      milliseconds('one-row query, first 1,000'),
+      milliseconds('one-row query, next 1,000', 0.5),
     ],
     samples,
   }

@@ -46,6 +46,14 @@ function describeMachine(): Record<string, unknown> {
   }
 }
 
+/** JSON with four digits a number and each list of samples on one line. */
+function format(result: unknown): string {
+  const rounded = (_: string, value: unknown): unknown =>
+    typeof value === 'number' ? Number(value.toPrecision(4)) : value
+  const text = JSON.stringify(result, rounded, 2)
+  return `${text.replace(/\[\s+(-?[\d.e+-]+,?\s+)+\]/g, (list) => list.replace(/\s+/g, ' '))}\n`
+}
+
 async function main(subject: string | undefined): Promise<void> {
   const subjects = fs
     .readdirSync(new URL('.', import.meta.url))
@@ -61,10 +69,7 @@ async function main(subject: string | undefined): Promise<void> {
   printTable(result.measures)
   const results = new URL('results/', import.meta.url)
   fs.mkdirSync(results, { recursive: true })
-  fs.writeFileSync(
-    new URL(`${subject}.json`, results),
-    `${JSON.stringify({ subject, ...describeMachine(), ...result }, null, 2)}\n`,
-  )
+  fs.writeFileSync(new URL(`${subject}.json`, results), format({ subject, ...describeMachine(), ...result }))
   process.exitCode = result.measures.every(passed) ? 0 : 1
 }
 
