@@ -4,7 +4,7 @@
 export interface Measure {
   readonly name: string
   readonly value: number
-  readonly unit: 'ms' | '×' | '%' | 'rows/s'
+  readonly unit: 's' | 'ms' | 'µs' | 'MB' | '×' | '%' | 'rows/s'
   /** The most that `value` may be. */
   readonly target?: number
 }

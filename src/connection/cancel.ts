@@ -89,6 +89,8 @@ export interface Interruptible {
   cancelTarget(): CancelTarget
   /** Closes the connection at once; the statement then fails. */
   destroy(): void
+  /** Told before the server is asked. */
+  interrupted(): void
 }
 
 /**
@@ -126,6 +128,7 @@ export class Interruption {
   interrupt(reason: 'signal' | 'timeout'): void {
     if (this.reason !== undefined) return
     this.reason = reason
+    this.#connection.interrupted()
     this.#cancelling = this.#cancelUntilSettled()
   }
 

@@ -2,10 +2,26 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { QueryError, UsageError } from '../errors.ts'
 import type { Statement } from '../sql/template.ts'
 import { bindValues } from '../wire/bind-value.ts'
+import type { InterruptOptions } from './cancel.ts'
+import type { ColumnChunk } from './column-rows.ts'
+import { type CopyInResult, type CopySource, runCopyIn } from './copy-in.ts'
+import { runCopyOut } from './copy-out.ts'
 import type { ConnectionPool } from './pool.ts'
 import type { PoolConnection } from './pool-connection.ts'
+import { columnTarget, readColumns, rowTarget } from './result-reading.ts'
+import { type MakeTarget, ResultStream, runStream } from './result-stream.ts'
 import { cancelledError, isSerializationFailure } from './server-error.ts'
-import type { QueryOptions, QueryResult, Row, Session, TransactionOptions } from './session.ts'
+import type {
+  ColumnQueryOptions,
+  ColumnResult,
+  ColumnStreamOptions,
+  CopyOptions,
+  QueryOptions,
+  QueryResult,
+  Row,
+  Session,
+  TransactionOptions,
+} from './session.ts'
 import { currentTransaction } from './transaction-context.ts'
 import { beginText, checkQueryOptions } from './transaction-option.ts'
 import { TransactionSession } from './transaction-session.ts'
@@ -31,12 +47,86 @@ export class DatabaseSession implements Session {
   async query<R extends object = Row>(statement: Statement, options: QueryOptions = {}): Promise<QueryResult<R>> {
     checkQueryOptions(options)
     const values = bindValues(statement.values)
+    return this.#onConnection((connection) => connection.run<R>(statement.text, values, options), options.signal)
+  }
+
+  /** @throws as {@link query} */
+  async queryColumns(statement: Statement, options: ColumnQueryOptions = {}): Promise<ColumnResult> {
+    checkQueryOptions(options)
+    const request = { text: statement.text, values: bindValues(statement.values) }
+    return this.#onConnection((connection) => readColumns(connection, request, options, options), options.signal)
+  }
+
+  /** A connection is taken when the first batch is asked for, and given back at the end of the loop. */
+  streamColumns(statement: Statement, options: ColumnStreamOptions = {}): ResultStream<ColumnChunk> {
+    return this.#stream(statement, columnTarget(options), options)
+  }
+
+  /** A connection is taken when the first row is asked for, and given back at the end of the loop. */
+  streamRows<R extends object = Row>(statement: Statement, options: QueryOptions = {}): ResultStream<R> {
+    return this.#stream(statement, rowTarget<R>(options), options)
+  }
+
+  /** @throws QueryError whose message names the line; what `source` throws; ConnectionError */
+  async copyIn(text: string, source: CopySource, options: CopyOptions = {}): Promise<CopyInResult> {
+    checkQueryOptions(options)
+    return this.#onConnection((connection) => runCopyIn(connection, text, source, options), options.signal)
+  }
+
+  /** @throws QueryError, ConnectionError */
+  async *copyOut(text: string, options: CopyOptions = {}): AsyncGenerator<Buffer, void, undefined> {
+    checkQueryOptions(options)
     const { signal } = options
+    if (signal?.aborted) throw cancelledError(signal)
+    const connection = await this.#acquire(signal)
+    try {
+      yield* runCopyOut(connection, text, options)
+    } catch (error) {
+      throw await explain(connection, error, signal)
+    } finally {
+      this.#pool.release(connection)
+    }
+  }
+
+  #stream<T>(
+    statement: Statement,
+    makeTarget: MakeTarget<readonly T[]>,
+    { signal, timeoutMs }: InterruptOptions,
+  ): ResultStream<T> {
+    const request = { text: statement.text, values: bindValues(statement.values) }
+    const run = (connection: PoolConnection, stop: AbortController): AsyncGenerator<readonly T[], void, undefined> =>
+      runStream(connection, request, makeTarget, stop, { timeoutMs })
+    return new ResultStream<T>((stop) => this.#read(stop, (connection) => run(connection, stop)), signal)
+  }
+
+  /** Reads on a connection of its own, from another one when the statement was surely never sent. */
+  async *#read<T>(
+    stop: AbortController,
+    run: (connection: PoolConnection) => AsyncGenerator<T, void, undefined>,
+  ): AsyncGenerator<T, void, undefined> {
+    const { signal } = stop
+    for (;;) {
+      if (signal.aborted) throw cancelledError(signal)
+      const connection = await this.#acquire(signal)
+      try {
+        yield* run(connection)
+        if (connection.transactionStatus !== 'I') throw leftOpen(connection)
+        return
+      } catch (error) {
+        if (!neverSent(connection)) throw await explain(connection, error, signal)
+      } finally {
+        this.#pool.release(connection)
+      }
+    }
+  }
+
+  /** Runs one thing on a free connection; again on another one when it was surely never sent. */
+  async #onConnection<T>(run: (connection: PoolConnection) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     if (signal?.aborted) throw cancelledError(signal)
     for (;;) {
       const connection = await this.#acquire(signal)
       try {
-        const result = await connection.run<R>(statement.text, values, options)
+        const result = await run(connection)
         if (connection.transactionStatus !== 'I') throw leftOpen(connection)
         this.#pool.release(connection)
         return result

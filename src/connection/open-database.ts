@@ -1,9 +1,14 @@
 import type { Duplex } from 'node:stream'
 import type { EmbeddedTarget, ServerTarget, Settings } from '../config/settings.ts'
+import type { VirtualClock } from '../embedded/clock.ts'
 import { EmbeddedDatabase } from '../embedded/embedded-database.ts'
+import type { ServedDatabase } from '../embedded/serve.ts'
+import type { ServeOptions } from '../embedded/serve-option.ts'
+import { declareBackground } from './background.ts'
 import { DatabaseSession } from './database-session.ts'
 import { type ConnectionPool, openPool, type PgPool } from './pool.ts'
 import type { PoolOptions } from './pool-option.ts'
+import { currentTransaction } from './transaction-context.ts'
 
 /** A database that is open, on a server or embedded. */
 export interface OpenDatabase {
@@ -12,6 +17,10 @@ export interface OpenDatabase {
   readonly pool: PgPool
   /** The directory of the embedded engine; undefined on a server. */
   readonly directory: string | undefined
+  /** Set where the clock of the embedded engine can be moved. */
+  readonly clock: VirtualClock | undefined
+  /** Offers the embedded engine to other programs; undefined on a server. */
+  readonly serve: ((options: ServeOptions) => Promise<ServedDatabase>) | undefined
   close(): Promise<void>
 }
 
@@ -34,7 +43,14 @@ export async function openDatabase(settings: Settings, onProgress: (line: string
 
 function openServer(target: ServerTarget, settings: Settings): OpenDatabase {
   const pool = openPool({ ...poolOptions(settings), ...serverOptions(target) })
-  return { session: new DatabaseSession(pool), pool: pool.pool, directory: undefined, close: () => pool.close() }
+  return {
+    session: new DatabaseSession(pool),
+    pool: pool.pool,
+    directory: undefined,
+    clock: undefined,
+    serve: undefined,
+    close: () => pool.close(),
+  }
 }
 
 async function openEmbedded(
@@ -42,7 +58,19 @@ async function openEmbedded(
   settings: Settings,
   onProgress: (line: string) => void,
 ): Promise<OpenDatabase> {
-  const embedded = await EmbeddedDatabase.open({ directory, durability, lockWaitMs: settings.lockWaitMs, onProgress })
+  const { lockWaitMs, jobs, clock } = settings
+  return connectEmbedded(settings, (isInTransaction) =>
+    EmbeddedDatabase.open({ directory, durability, lockWaitMs, jobs, clock, isInTransaction, onProgress }),
+  )
+}
+
+/** A pool of connections to an embedded database that `open` opens; closing it closes both. */
+export async function connectEmbedded(
+  settings: Settings,
+  open: (isInTransaction: () => boolean) => Promise<EmbeddedDatabase>,
+): Promise<OpenDatabase> {
+  const key = {}
+  const embedded = await open(() => currentTransaction(key)?.open === true)
   const pool = openPool({
     ...poolOptions(settings),
     user: 'postgres',
@@ -53,10 +81,16 @@ async function openEmbedded(
     stream: () => embedded.connect(),
     beforeQuery: ({ outer, connection }) => embedded.declareNested(connection, openConnection(outer)),
   })
+  declareBackground(key, {
+    runsJobs: embedded.runsJobs,
+    maintenance: () => embedded.maintenanceJobs(),
+  })
   return {
-    session: new DatabaseSession(pool),
+    session: new DatabaseSession(pool, key),
     pool: pool.pool,
     directory: embedded.directory,
+    clock: embedded.clock,
+    serve: (options) => embedded.serve(options),
     close: () => closeEmbedded(pool, embedded),
   }
 }
@@ -68,6 +102,8 @@ function openConnection(
 }
 
 async function closeEmbedded(pool: ConnectionPool, embedded: EmbeddedDatabase): Promise<void> {
+  // First: their transactions would keep this process's statements waiting.
+  await embedded.stopServing()
   await pool.close()
   await embedded.close()
 }
@@ -100,6 +136,7 @@ function serverOptions(target: ServerTarget): PoolOptions {
     keepAlive: target.keepAlive,
     keepAliveIdleMs: target.keepAliveIdleMs,
     connectTimeoutMs: target.connectTimeoutMs,
+    prepare: target.prepare,
     startupOptions,
   }
 }

@@ -9,6 +9,7 @@ import {
   type InterruptOptions,
   sendCancelRequest,
 } from './cancel.ts'
+import { ResultQuery, type ResultRequest, type ResultSummary, type RowTarget } from './result-query.ts'
 import { databaseError } from './server-error.ts'
 import type { Notice, QueryResult } from './session.ts'
 import { StatementQuery, SyncQuery, type WireQuery } from './statement-query.ts'
@@ -23,9 +24,11 @@ export interface DriverClient {
 }
 
 /** How one statement runs on a connection. */
-export interface RunOptions extends TextTypeOptions, InterruptOptions {
+export interface RunOptions extends InterruptOptions {
   /** True inside a transaction that has not begun to commit: losing the connection undoes the statement. */
   readonly undone?: boolean
+  /** False where a cancel does harm: a transaction without a savepoint around the statement. Default: not `undone`. */
+  readonly cancellable?: boolean
 }
 
 /** Makes what the driver runs; it calls `done` once, with the driver's error or the result. */
@@ -44,7 +47,7 @@ export class PoolConnection implements Interruptible {
   readonly #client: DriverClient
   readonly #target: string
   #active: WireQuery | undefined
-  #onIdle: (() => void) | undefined
+  #onIdle: (() => void)[] = []
 
   constructor(client: DriverClient, target: string, statementTimeoutMs: number) {
     this.#client = client
@@ -76,14 +79,50 @@ export class PoolConnection implements Interruptible {
     sendCancelRequest(this.cancelTarget(), 1000).then(destroy, destroy)
   }
 
+  interrupted(): void {
+    this.#active?.interrupt?.()
+  }
+
   handleNotice(notice: Notice): void {
     this.#active?.handleNotice(notice)
   }
 
   /** Runs one statement; at most one at a time. @throws QueryError, ConnectionError */
-  run<R extends object>(text: string, values: BoundValue[], options: RunOptions = {}): Promise<QueryResult<R>> {
+  run<R extends object>(
+    text: string,
+    values: BoundValue[],
+    options: RunOptions & TextTypeOptions = {},
+  ): Promise<QueryResult<R>> {
     if (settingPattern.test(text)) this.statementTimeoutMs = Number.POSITIVE_INFINITY
     return this.submit<QueryResult<R>>((done) => new StatementQuery<R>(text, values, options, done), options)
+  }
+
+  /** Runs one statement whose rows go to a target; it may be made twice, before any row. */
+  async runResult(
+    request: Pick<ResultRequest, 'text' | 'values'>,
+    makeTarget: () => RowTarget,
+    options: RunOptions,
+  ): Promise<ResultSummary> {
+    if (settingPattern.test(request.text)) this.statementTimeoutMs = Number.POSITIVE_INFINITY
+    const { undone = false, cancellable = !undone, signal } = options
+    for (let again = false; ; again = true) {
+      const inTransaction = this.transactionStatus === 'T'
+      let query: ResultQuery | undefined
+      let cancelling: Promise<void> | undefined
+      const onFailure = (): void => {
+        if (cancellable) cancelling ??= this.cancelRunning()
+      }
+      const create: CreateQuery<ResultSummary> = (done) => {
+        query = new ResultQuery({ ...request, target: makeTarget(), inTransaction }, done, onFailure)
+        return query
+      }
+      try {
+        return await this.submit(create, options)
+      } catch (error) {
+        await cancelling
+        if (again || inTransaction || query?.outdated !== true || signal?.aborted) throw error
+      }
+    }
   }
 
   /** Runs anything the driver can run, under the same rules. */
@@ -110,12 +149,11 @@ export class PoolConnection implements Interruptible {
   async cancelRunning(): Promise<void> {
     if (this.#active === undefined) return
     const ended = new Promise<void>((resolve) => {
-      this.#onIdle = resolve
+      this.#onIdle.push(resolve)
     })
     const interruption = new Interruption(this, {})
     interruption.interrupt('signal')
     await ended
-    this.#onIdle = undefined
     await this.#calmDown(interruption)
   }
 
@@ -144,7 +182,7 @@ export class PoolConnection implements Interruptible {
       const query = create((error, result) => {
         this.sent = query.sent
         this.#active = undefined
-        this.#onIdle?.()
+        for (const wake of this.#onIdle.splice(0)) wake()
         if (result === undefined) reject(error)
         else resolve(result)
       })

@@ -58,6 +58,11 @@ export interface PoolOptions {
   readonly statementTimeoutMs?: number | undefined
   /** Shown in pg_stat_activity. Default `tsdbkit`. */
   readonly applicationName?: string | undefined
+  /**
+   * Whether statements whose results are read as columns stay prepared on the server. Default true; false behind a
+   * pooler that gives a connection's statements to several sessions.
+   */
+  readonly prepare?: boolean | undefined
   /** More settings for the start of a session, such as `-c search_path=metrics`. */
   readonly startupOptions?: string | undefined
   /** A fresh stream per connection (and per CancelRequest) instead of a socket; TLS does not apply. */

@@ -6,9 +6,11 @@ import { UsageError } from '../errors.ts'
 import { type CancelTarget, openSocket } from './cancel.ts'
 import { type DriverClient, PoolConnection } from './pool-connection.ts'
 import { checkPoolOptions, type PoolOptions, targetOf, tlsOptions, usesTls } from './pool-option.ts'
+import { wireConnection } from './pool-wire.ts'
 import { cancelledError, databaseError } from './server-error.ts'
 import type { Notice } from './session.ts'
 import { asSocket, untilClosed } from './socket.ts'
+import { ColumnTypes, StatementCache } from './statement-cache.ts'
 import type { WireQuery } from './statement-query.ts'
 
 /** A real `pg.Pool`, for libraries that want one. */
@@ -200,7 +202,7 @@ function driverOptions(options: PoolOptions): pg.PoolConfig {
     options: options.startupOptions,
     ...(stream !== undefined && { stream: () => asSocket(stream()) }),
     // The driver's types ask for a class without parameters, but pg-pool passes its options.
-    Client: clientClass(options.connectTimeoutMs ?? 10_000) as unknown as new () => pg.ClientBase,
+    Client: clientClass(options) as unknown as new () => pg.ClientBase,
   }
 }
 
@@ -211,7 +213,13 @@ interface UntypedClient {
   getStartupConf(): Record<string, string>
 }
 
-function clientClass(connectTimeoutMs: number): new (config: pg.ClientConfig) => pg.Client {
+function clientClass({
+  connectTimeoutMs = 10_000,
+  prepare = true,
+}: PoolOptions): new (
+  config: pg.ClientConfig,
+) => pg.Client {
+  const types = new ColumnTypes()
   const Base = pg.Client as unknown as new (
     config: pg.ClientConfig,
   ) => Omit<pg.Client, 'connect'> &
@@ -219,7 +227,12 @@ function clientClass(connectTimeoutMs: number): new (config: pg.ClientConfig) =>
   class Client extends Base {
     constructor(config: pg.ClientConfig) {
       // Inherited, not spread: pg-pool keeps the password and the TLS key where a spread does not see them.
-      super(Object.create(config, { connectionTimeoutMillis: { value: connectTimeoutMs } }))
+      super(
+        Object.create(config, {
+          connectionTimeoutMillis: { value: connectTimeoutMs },
+          connection: { value: wireConnection(config, new StatementCache(types, prepare)) },
+        }),
+      )
     }
 
     override getStartupConf(): Record<string, string> {
@@ -251,7 +264,8 @@ function driverClient(client: pg.PoolClient, options: PoolOptions): DriverClient
       return client.getTransactionStatus()
     },
     query: (query: WireQuery) => {
-      client.query(query)
+      // The connection it is submitted to has more than the driver's types say.
+      client.query(query as unknown as pg.Submittable)
     },
     release: (destroy) => client.release(destroy),
     cancelTarget: () => cancelTarget(client, untyped, options),

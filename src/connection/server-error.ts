@@ -30,6 +30,8 @@ interface ServerError extends Error {
   readonly table?: string
   readonly column?: string
   readonly constraint?: string
+  /** The C function that refused; unlike the message it is not translated. */
+  readonly routine?: string
 }
 
 /**
@@ -70,7 +72,8 @@ function serverError(error: ServerError, context: FailureContext): TimescaleErro
   const message = withoutValues(error.message, sqlState, context.values)
   hideValues(error, message)
   const meaning = sqlStateMeaning(sqlState)
-  const hint = error.hint === undefined ? meaning.hint : withoutValues(error.hint, sqlState, context.values)
+  const own = ownHint(error, context.values) ?? meaning.hint
+  const hint = error.hint === undefined ? own : withoutValues(error.hint, sqlState, context.values)
   if (meaning.kind === 'connection') {
     const retryable = meaning.retryable === true || (meaning.code === 'CONNECTION_LOST' && context.undone === true)
     return new ConnectionError(meaning.code, `${context.target}: ${message}`, { retryable, hint, cause: error })
@@ -92,6 +95,28 @@ function serverError(error: ServerError, context: FailureContext): TimescaleErro
     column: error.column,
     constraint: error.constraint,
   })
+}
+
+/** What to do where the reason lies in how this library sends statements. */
+function ownHint(error: ServerError, values: readonly BoundValue[] | undefined): string | undefined {
+  if (error.code === '42601' && error.routine === 'exec_parse_message') {
+    return 'One statement per call: give each a call of its own, within transaction() where they belong together.'
+  }
+  if (error.code === '22P02' && values?.some(isArrayText)) {
+    return 'A list is bound as a PostgreSQL array: for a json or jsonb parameter pass JSON.stringify(list).'
+  }
+  return undefined
+}
+
+/** True for the text of an array, `{…}`, and not for that of a JSON object. */
+function isArrayText(value: BoundValue): boolean {
+  if (typeof value !== 'string' || !value.startsWith('{') || !value.endsWith('}')) return false
+  try {
+    JSON.parse(value)
+    return false
+  } catch {
+    return true
+  }
 }
 
 function cancelCode(context: FailureContext): ErrorCode {
@@ -186,8 +211,8 @@ function networkError(error: unknown, context: FailureContext): ConnectionError 
   const connecting = context.phase === 'connect' || meaning.code === 'POOL_EXHAUSTED'
   const message =
     meaning.code === 'POOL_EXHAUSTED'
-      ? `No free connection to ${context.target}: ${meaning.what}`
-      : `${connecting ? 'Cannot connect to' : 'Lost the connection to'} ${context.target}: ${meaning.what}`
+      ? `No free connection to ${context.target}: ${meaning.what}.`
+      : `${connecting ? 'Cannot connect to' : 'Lost the connection to'} ${context.target}: ${meaning.what}.`
   return new ConnectionError(meaning.code, message, { retryable: meaning.retryable, hint, cause })
 }
 

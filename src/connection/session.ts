@@ -1,4 +1,7 @@
 import type { Statement } from '../sql/template.ts'
+import type { ColumnBatch, ColumnOptions, ResultField } from '../wire/column.ts'
+import type { ColumnChunk } from './column-rows.ts'
+import type { CopyInResult, CopySource } from './copy-in.ts'
 
 /** A row as the database sent it, by column name. */
 export type Row = Record<string, unknown>
@@ -41,6 +44,30 @@ export interface QueryOptions {
   readonly numeric?: 'string' | 'number'
 }
 
+/** How a result is read into columns. */
+export interface ColumnQueryOptions extends ColumnOptions, Pick<QueryOptions, 'signal' | 'timeoutMs'> {}
+
+/** What a statement gave, as columns. */
+export interface ColumnResult {
+  readonly fields: readonly ResultField[]
+  /** The batches of each field, at least one; all columns are cut at the same rows. */
+  readonly columns: readonly (readonly ColumnBatch[])[]
+  /** Rows returned, inserted, updated or deleted; 0 for statements that count none. */
+  readonly rowCount: number
+  /** The command tag's first word, such as `SELECT` or `INSERT`. */
+  readonly command: string
+  readonly notices: readonly Notice[]
+}
+
+/** How a result is read while it comes. */
+export interface ColumnStreamOptions extends ColumnQueryOptions {
+  /** The most rows of a batch; long texts end one earlier. Default 65,536. */
+  readonly batchRows?: number | undefined
+}
+
+/** How a COPY runs; the time includes that of its source or reader. */
+export type CopyOptions = Pick<QueryOptions, 'signal' | 'timeoutMs'>
+
 /** How a transaction runs. */
 export interface TransactionOptions {
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable'
@@ -59,6 +86,16 @@ export interface Session {
   readonly database: object
   readonly inTransaction: boolean
   query<R extends object = Row>(statement: Statement, options?: QueryOptions): Promise<QueryResult<R>>
+  /** Runs one statement and gives its result as columns. */
+  queryColumns(statement: Statement, options?: ColumnQueryOptions): Promise<ColumnResult>
+  /** Gives the result as batches of columns while it comes, to be read once. Leaving the loop cancels the statement. */
+  streamColumns(statement: Statement, options?: ColumnStreamOptions): AsyncIterableIterator<ColumnChunk>
+  /** Gives the rows of {@link query} while they come, to be read once. Leaving the loop cancels the statement. */
+  streamRows<R extends object = Row>(statement: Statement, options?: QueryOptions): AsyncIterableIterator<R>
+  /** Runs a COPY … FROM STDIN and sends it the bytes of `source` as fast as the server takes them. */
+  copyIn(text: string, source: CopySource, options?: CopyOptions): Promise<CopyInResult>
+  /** Runs a COPY … TO STDOUT; gives its bytes, in blocks cut anywhere. Leaving the loop cancels it on the server. */
+  copyOut(text: string, options?: CopyOptions): AsyncIterable<Buffer>
   /** Runs `run` in a transaction, or in a savepoint when this session is inside one already. */
   transaction<T>(run: (session: Session) => Promise<T>, options?: TransactionOptions): Promise<T>
 }

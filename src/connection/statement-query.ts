@@ -1,12 +1,18 @@
 import type { Duplex } from 'node:stream'
 import { UsageError } from '../errors.ts'
 import type { BoundValue } from '../wire/bind-value.ts'
+import type { ResultField } from '../wire/column.ts'
+import type { MessageRouter } from '../wire/message-router.ts'
 import { type TextParser, type TextTypeOptions, textParser } from '../wire/text-type.ts'
 import type { Notice, QueryResult, ResultColumn, Row } from './session.ts'
+import type { StatementCache } from './statement-cache.ts'
 
 /** What is used of the driver's connection; messages as in "Message Formats" of the PostgreSQL manual. */
 export interface WireConnection {
   readonly stream: Duplex
+  /** Takes rows past the driver; undefined until the first byte may come. */
+  readonly router: MessageRouter | undefined
+  readonly statements: StatementCache
   parse(message: { readonly name: string; readonly text: string; readonly types: string[] }, more: boolean): void
   bind(message: { readonly values: BoundValue[] }, more: boolean): void
   describe(message: { readonly type: 'P' }, more: boolean): void
@@ -19,9 +25,27 @@ export interface WireConnection {
 }
 
 /** A column of the driver's RowDescription. */
-interface WireField {
+export interface WireField {
   readonly name: string
   readonly dataTypeID: number
+  readonly dataTypeModifier: number
+  readonly format: string
+}
+
+/** The column in this library's words. */
+export function resultField({ name, dataTypeID, dataTypeModifier, format }: WireField): ResultField {
+  return { name, typeId: dataTypeID, typeModifier: dataTypeModifier, format: format === 'binary' ? 1 : 0 }
+}
+
+/** A row whose columns are all null. */
+export function emptyRow(columns: readonly { readonly name: string }[]): Row {
+  const empty: Row = {}
+  for (const { name } of columns) {
+    // Every column is an own property first, so that one named __proto__ is a column and nothing else.
+    if (name === '__proto__') Object.defineProperty(empty, name, ownNull)
+    else empty[name] = null
+  }
+  return empty
 }
 
 /** Anything the driver can run that reports the server's notices. */
@@ -36,6 +60,8 @@ export interface WireQuery {
   readonly failure: unknown
   submit(connection: WireConnection): Error | null
   handleNotice(notice: Notice): void
+  /** Called when the server is asked to cancel: what this side must do so that the answer can come. */
+  interrupt?(): void
 }
 
 const noNotices: readonly Notice[] = []
@@ -92,16 +118,12 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
 
   handleRowDescription(message: { readonly fields: readonly WireField[] }): void {
     const columns: ResultColumn[] = []
-    const empty: Row = {}
     for (const { name, dataTypeID } of message.fields) {
       columns.push({ name, typeId: dataTypeID })
       this.#parsers.push(textParser(dataTypeID, this.#options))
-      // Every column is an own property first, so that one named __proto__ is a column and nothing else.
-      if (name === '__proto__') Object.defineProperty(empty, name, ownNull)
-      else empty[name] = null
     }
     this.#columns = columns
-    this.#emptyRow = empty
+    this.#emptyRow = emptyRow(columns)
   }
 
   handleDataRow(message: { readonly fields: readonly (string | null)[] }): void {

@@ -1,5 +1,6 @@
 import { UsageError } from '../errors.ts'
-import type { QueryOptions, TransactionOptions } from './session.ts'
+import type { InterruptOptions } from './cancel.ts'
+import type { TransactionOptions } from './session.ts'
 
 const isolationLevels: readonly unknown[] = ['read committed', 'repeatable read', 'serializable']
 
@@ -25,7 +26,7 @@ export function checkSavepointOptions(options: TransactionOptions): void {
 }
 
 /** @throws UsageError INVALID_OPTION */
-export function checkQueryOptions(options: QueryOptions): void {
+export function checkQueryOptions(options: InterruptOptions): void {
   const { timeoutMs } = options
   if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs < 2 ** 31)) return
   throw new UsageError('INVALID_OPTION', 'Option timeoutMs must be above 0 and below 2^31')

@@ -2,50 +2,36 @@ import { BatchError, ConnectionError, QueryError, UsageError } from '../errors.t
 import type { Statement } from '../sql/template.ts'
 import { bindValues } from '../wire/bind-value.ts'
 import { BatchQuery, type BatchRows } from './batch-query.ts'
+import type { InterruptOptions } from './cancel.ts'
+import type { ColumnChunk } from './column-rows.ts'
+import { type CopyInResult, type CopySource, runCopyIn } from './copy-in.ts'
+import { runCopyOut } from './copy-out.ts'
 import type { PoolConnection } from './pool-connection.ts'
+import { columnTarget, readColumns, rowTarget } from './result-reading.ts'
+import { leftEarly, type MakeTarget, ResultStream, runStream } from './result-stream.ts'
 import { cancelledError } from './server-error.ts'
-import type { QueryOptions, QueryResult, Row, Session, TransactionOptions } from './session.ts'
-import { insideTransaction, runInTransaction, type TransactionState } from './transaction-context.ts'
+import type {
+  ColumnQueryOptions,
+  ColumnResult,
+  ColumnStreamOptions,
+  CopyOptions,
+  QueryOptions,
+  QueryResult,
+  Row,
+  Session,
+  TransactionOptions,
+} from './session.ts'
+import { insideTransaction, runInTransaction } from './transaction-context.ts'
+import { closedError, endedError, Level, leftOpen, readingError, Trunk } from './transaction-level.ts'
 import { checkQueryOptions, checkSavepointOptions } from './transaction-option.ts'
 
-/** What all levels of one transaction share: its connection and what is known about it. */
-class Trunk {
-  running = 0
-  lastEnd: number = performance.now()
-  savepoints = 0
-  /** Set when a statement of the function itself was COMMIT or ROLLBACK. */
-  endedByStatement = false
-  readonly connection: PoolConnection
-
-  constructor(connection: PoolConnection) {
-    this.connection = connection
-  }
-}
-
-class Level implements TransactionState {
-  open = true
-  readonly database: object
-  readonly #trunk: Trunk
-
-  constructor(database: object, trunk: Trunk) {
-    this.database = database
-    this.#trunk = trunk
-  }
-
-  get connection(): TransactionState['connection'] {
-    return this.#trunk.connection.stream
-  }
-
-  get statementInFlight(): boolean {
-    return this.#trunk.running > 0
-  }
-
-  get idleSinceMs(): number {
-    return this.#trunk.running > 0 ? 0 : performance.now() - this.#trunk.lastEnd
-  }
-}
-
 const ignore = (): void => undefined
+
+/** Something that is read piece by piece while its statement runs. */
+type ReadOnConnection<T> = (
+  connection: PoolConnection,
+  signal: AbortSignal | undefined,
+) => AsyncGenerator<T, void, undefined>
 
 /**
  * One open transaction, or one savepoint in it. Statements run one after another, in the order of the calls. It ends
@@ -62,6 +48,7 @@ export class TransactionSession implements Session {
   #tail: Promise<unknown> = Promise.resolve()
   #child: TransactionSession | undefined
   #doomed = false
+  #turn: { end(): void } | undefined
 
   /** @param connection - one on which BEGIN has succeeded (or for a savepoint, its parent's trunk) */
   constructor(database: object, connection: PoolConnection | Trunk, signal: AbortSignal | undefined) {
@@ -88,6 +75,121 @@ export class TransactionSession implements Session {
     return result
   }
 
+  async copyIn(text: string, source: CopySource, options: CopyOptions = {}): Promise<CopyInResult> {
+    const child = this.#innerLevel()
+    if (child !== undefined) return child.copyIn(text, source, options)
+    this.#checkUsable(options)
+    return this.#enqueue(() =>
+      this.#running(
+        (connection, signal) => runCopyIn(connection, text, source, { ...options, signal, undone: true }),
+        options,
+      ),
+    )
+  }
+
+  async queryColumns(statement: Statement, options: ColumnQueryOptions = {}): Promise<ColumnResult> {
+    const child = this.#innerLevel()
+    if (child !== undefined) return child.queryColumns(statement, options)
+    this.#checkUsable(options)
+    const request = { text: statement.text, values: bindValues(statement.values) }
+    return this.#enqueue(() =>
+      this.#running(
+        (connection, signal) =>
+          readColumns(connection, request, options, { timeoutMs: options.timeoutMs, signal, undone: true }),
+        options,
+      ),
+    )
+  }
+
+  /** Until the loop over it ends, other statements of the transaction are refused: they would wait for its end. */
+  streamColumns(statement: Statement, options: ColumnStreamOptions = {}): ResultStream<ColumnChunk> {
+    return this.#stream(statement, columnTarget(options), options)
+  }
+
+  /** Until the loop over it ends, other statements of the transaction are refused: they would wait for its end. */
+  streamRows<R extends object = Row>(statement: Statement, options: QueryOptions = {}): ResultStream<R> {
+    return this.#stream(statement, rowTarget<R>(options), options)
+  }
+
+  /** Until the loop over it ends, other statements of the transaction are refused: they would wait for its end. */
+  async *copyOut(text: string, options: CopyOptions = {}): AsyncGenerator<Buffer, void, undefined> {
+    yield* this.#read(options, (connection, signal) =>
+      runCopyOut(connection, text, { ...options, signal, undone: true }),
+    )
+  }
+
+  #stream<T>(
+    statement: Statement,
+    makeTarget: MakeTarget<readonly T[]>,
+    { signal: given, timeoutMs }: InterruptOptions,
+  ): ResultStream<T> {
+    const request = { text: statement.text, values: bindValues(statement.values) }
+    return new ResultStream<T>(
+      (stop) =>
+        this.#read({ signal: stop.signal, timeoutMs }, (connection, signal) => {
+          const options = { signal, timeoutMs, undone: true, cancellable: true }
+          return runStream(connection, request, makeTarget, stop, options)
+        }),
+      given,
+    )
+  }
+
+  /** Waits for its turn and holds the transaction until all was read. */
+  async *#read<T>(options: InterruptOptions, run: ReadOnConnection<T>): AsyncGenerator<T, void, undefined> {
+    const child = this.#innerLevel()
+    if (child !== undefined) {
+      yield* child.#read(options, run)
+      return
+    }
+    this.#checkUsable(options)
+    const turn = await this.#takeTurn()
+    this.#turn = turn
+    try {
+      yield* this.#readBehindSavepoint(options, run)
+    } finally {
+      this.#turn = undefined
+      turn.end()
+    }
+  }
+
+  async *#readBehindSavepoint<T>(
+    options: InterruptOptions,
+    run: ReadOnConnection<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    const trunk = this.#trunk
+    const signal = this.#mayRun(options)
+    const name = `tsdbkit_${++trunk.savepoints}`
+    // A reader that leaves early has the statement cancelled, which would abort the whole transaction.
+    await this.#command(`SAVEPOINT ${name}`)
+    trunk.running++
+    trunk.reading = true
+    let left = true
+    try {
+      yield* run(trunk.connection, signal)
+      left = false
+    } catch (error) {
+      left = options.signal?.reason === leftEarly
+      if (!left) this.#note(error)
+      throw error
+    } finally {
+      trunk.reading = false
+      trunk.running--
+      trunk.lastEnd = performance.now()
+      // Also after an error of this side, for which the statement was cancelled.
+      const aborted = trunk.connection.transactionStatus === 'E' && this.failure === undefined
+      if (left || aborted) await this.#rollbackTo(name, undefined)
+      else if (this.failure === undefined) await this.#command(`RELEASE SAVEPOINT ${name}`)
+    }
+  }
+
+  /** Ends a COPY or stream whose reader stopped without leaving its loop. */
+  async #endReading(): Promise<void> {
+    if (this.#turn === undefined) return
+    await this.#trunk.connection.cancelRunning()
+    this.failure ??= leftOpen()
+    this.#turn.end()
+  }
+
   /** Executes `text` once per row, see `executeMany`. Resolves to the number of rows affected. */
   async executeBatch(text: string, rows: BatchRows, options: QueryOptions): Promise<number> {
     this.#checkUsable(options)
@@ -99,6 +201,7 @@ export class TransactionSession implements Session {
     try {
       const value = await runInTransaction(this.#level, async () => run(this))
       this.#level.open = false
+      await this.#endReading()
       await this.#tail
       this.#checkWhole()
       return value
@@ -107,6 +210,7 @@ export class TransactionSession implements Session {
       this.#doom()
       // What the function left running is of no use any more.
       if (this.#trunk.running > 0) await this.#trunk.connection.cancelRunning()
+      await this.#endReading()
       await this.#tail
       throw error
     }
@@ -145,13 +249,10 @@ export class TransactionSession implements Session {
   /** Runs one statement whose turn has come. */
   async #running<T>(
     run: (connection: PoolConnection, signal: AbortSignal | undefined) => Promise<T>,
-    options: QueryOptions,
+    options: InterruptOptions,
   ): Promise<T> {
     const trunk = this.#trunk
-    const signal = anySignal(this.#signal, options.signal)
-    if (signal?.aborted) throw cancelledError(signal)
-    if (this.#doomed) throw closedError()
-    if (trunk.endedByStatement) throw endedError()
+    const signal = this.#mayRun(options)
     trunk.running++
     try {
       const result = await run(trunk.connection, signal)
@@ -159,12 +260,25 @@ export class TransactionSession implements Session {
       if (trunk.connection.transactionStatus === 'T') this.failure = undefined
       return result
     } catch (error) {
-      if (error instanceof QueryError || error instanceof ConnectionError) this.failure ??= error
+      this.#note(error)
       throw error
     } finally {
       trunk.running--
       trunk.lastEnd = performance.now()
     }
+  }
+
+  /** @returns what may interrupt the statement whose turn has come */
+  #mayRun(options: InterruptOptions): AbortSignal | undefined {
+    const signal = anySignal(this.#signal, options.signal)
+    if (signal?.aborted) throw cancelledError(signal)
+    if (this.#doomed) throw closedError()
+    if (this.#trunk.endedByStatement) throw endedError()
+    return signal
+  }
+
+  #note(error: unknown): void {
+    if (error instanceof QueryError || error instanceof ConnectionError) this.failure ??= error
   }
 
   async #transaction<T>(run: (session: Session) => Promise<T>, options: TransactionOptions): Promise<T> {
@@ -211,6 +325,13 @@ export class TransactionSession implements Session {
     return this.#running((connection) => connection.run(text, [], { undone: true }), {})
   }
 
+  /** Waits for the calls before it and holds those after it back until `end`. */
+  #takeTurn(): Promise<{ end(): void }> {
+    return new Promise((resolve, reject) => {
+      this.#enqueue(() => new Promise<void>((end) => resolve({ end }))).catch(reject)
+    })
+  }
+
   /** Waits for the calls before it. */
   #enqueue<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#tail.then(task)
@@ -231,8 +352,9 @@ export class TransactionSession implements Session {
     if (this.#child !== undefined) this.#child.#doom()
   }
 
-  #checkUsable(options: QueryOptions): void {
+  #checkUsable(options: InterruptOptions): void {
     if (!this.#level.open) throw closedError()
+    if (this.#trunk.reading) throw readingError()
     checkQueryOptions(options)
     if (options.signal?.aborted) throw cancelledError(options.signal)
     if (this.#signal?.aborted) throw cancelledError(this.#signal)
@@ -252,16 +374,4 @@ const rollbackOptions = { timeoutMs: 10_000, undone: true } as const
 function anySignal(first: AbortSignal | undefined, second: AbortSignal | undefined): AbortSignal | undefined {
   if (first === undefined || second === undefined || first === second) return first ?? second
   return AbortSignal.any([first, second])
-}
-
-function closedError(): UsageError {
-  return new UsageError('CLOSED', 'The transaction has ended', {
-    hint: 'Await every call inside the function passed to transaction().',
-  })
-}
-
-function endedError(): UsageError {
-  return new UsageError('INVALID_VALUE', 'A statement of the function ended its transaction (COMMIT or ROLLBACK)', {
-    hint: 'Return from the function to commit, throw to roll back.',
-  })
 }

@@ -10,8 +10,9 @@ export type BoundValue = string | Buffer | null
  * - null → NULL; string; boolean; number (also `NaN`, `Infinity`, `-0`); bigint
  * - Date → ISO text in UTC: the same instant for `timestamptz`, its UTC date and time for `timestamp` and `date`
  * - Buffer, Uint8Array, ArrayBuffer, DataView → `bytea`
- * - arrays and the other typed arrays → a PostgreSQL array, nested as given. For a `json` column pass
- *   `JSON.stringify(array)`: the type of a parameter is known to the server only.
+ * - arrays and the other typed arrays → a PostgreSQL array, nested as given. For a `json` parameter pass
+ *   `JSON.stringify(array)`: the type of a parameter is known to the server only. It refuses an array there, except the
+ *   empty one, whose text `{}` is an empty object in JSON.
  * - plain objects and objects with `toJSON` → JSON
  *
  * @throws UsageError INVALID_VALUE for anything else (undefined, an invalid Date, a function, a Promise, a Map …), a text

@@ -79,9 +79,16 @@ export class MessageReader {
   #length = 0
   /** Bytes the first message needs; no attempt to cut before they are there. */
   #needed = 0
+  readonly #accept: (type: number, length: number) => boolean
+
+  /** `accept` sees each message's type and length before anything is gathered for it; false: nothing more is read. */
+  constructor(accept: (type: number, length: number) => boolean = () => true) {
+    this.#accept = accept
+  }
 
   /** Calls `each` for every whole message in order, with its bytes including the header. */
   push(chunk: Buffer, each: (type: number, bytes: Buffer) => void): void {
+    if (this.#needed === Number.POSITIVE_INFINITY) return
     this.#chunks.push(chunk)
     this.#length += chunk.length
     if (this.#length < this.#needed) return
@@ -90,6 +97,12 @@ export class MessageReader {
     this.#needed = HEADER_BYTES
     while (bytes.length - at >= HEADER_BYTES) {
       const size = bytes.readInt32BE(at + 1) + 1
+      if (!this.#accept(bytes[at] ?? 0, size - 1)) {
+        this.#chunks = []
+        this.#length = 0
+        this.#needed = Number.POSITIVE_INFINITY
+        return
+      }
       if (bytes.length - at < size) {
         this.#needed = size
         break

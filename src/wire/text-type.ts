@@ -29,8 +29,18 @@ export function textParser(typeId: number, options: TextTypeOptions = {}): TextP
   const elementId = elementTypes.get(typeId)
   if (elementId === undefined) return text
   const element = scalarParser(elementId, options) ?? text
-  const delimiter = typeId === boxArray ? ';' : ','
+  const delimiter = arrayDelimiter(typeId)
   return (source, column) => parseArray(source, element, column, delimiter)
+}
+
+/** The element type of a built-in array type. */
+export function arrayElement(typeId: number): number | undefined {
+  return elementTypes.get(typeId)
+}
+
+/** What stands between the elements in an array's text. */
+export function arrayDelimiter(typeId: number): string {
+  return typeId === boxArray ? ';' : ','
 }
 
 function scalarParser(typeId: number, options: TextTypeOptions): TextParser | undefined {
@@ -249,8 +259,8 @@ function twoDigits(source: string, at: number): number {
   return (source.charCodeAt(at) - 48) * 10 + source.charCodeAt(at + 1) - 48
 }
 
-/** Reads an array's text; follows "Array Input and Output Syntax" of the PostgreSQL manual. */
-function parseArray(source: string, element: TextParser, column: string, delimiter: string): unknown[] {
+/** Reads an array's text, nested as it is; follows "Array Input and Output Syntax" of the PostgreSQL manual. */
+export function parseArray(source: string, element: TextParser, column: string, delimiter: string): unknown[] {
   // Lower bounds other than 1 come first, as in [0:1]={a,b}; JavaScript has no place for them.
   let at = source.startsWith('[') ? source.indexOf('=') + 1 : 0
   const readQuoted = (): string => {

@@ -106,7 +106,12 @@ test('an exhausted pool is an error in time; the waiter that gave up leaks nothi
   const { db, pool } = open({ poolSize: 1, maxOverflow: 0, acquireTimeoutMs: 150 })
   const busy = db.query(sleep(0.6))
   const start = performance.now()
-  await expect(db.query(sleep(0))).rejects.toMatchObject({ code: 'POOL_EXHAUSTED', retryable: true })
+  await expect(db.query(sleep(0))).rejects.toMatchObject({
+    code: 'POOL_EXHAUSTED',
+    retryable: true,
+    message: expect.stringMatching(/\.$/),
+    hint: expect.stringMatching(/\.$/),
+  })
   expect(performance.now() - start).toBeLessThan(580)
   await busy
   await db.query(sleep(0))

@@ -58,6 +58,27 @@ test.each<[string, string, string]>([
   expect(error).toHaveProperty('cause.code', sqlState)
 })
 
+test('two statements in one call get the hint to make two calls, another slip of syntax does not', async () => {
+  expect(await failure('select 1; select 2')).toMatchObject({
+    hint: expect.stringContaining('One statement per call'),
+  })
+  expect(await failure('select 1 from from')).not.toHaveProperty('hint')
+})
+
+test.each<[string, unknown]>([
+  ['select $1::jsonb', [1, 2]],
+  ['select $1::json', ['a', { b: 1 }]],
+  ['select $1::jsonb', [[1], [2]]],
+])('%s with a list gets the hint to stringify it', async (text, list) => {
+  const hint = expect.stringContaining('JSON.stringify')
+  expect(await failure(text, [list])).toMatchObject({ code: 'QUERY_FAILED', sqlState: '22P02', hint })
+  await expect(db.transaction((session) => session.query({ text, values: [list] }))).rejects.toMatchObject({ hint })
+  const plain = await failure('select $1::jsonb', ['no json'])
+  expect(plain).toMatchObject({ sqlState: '22P02' })
+  expect(plain).not.toHaveProperty('hint')
+  expect(await db.query({ text, values: [JSON.stringify(list)] })).toMatchObject({ rowCount: 1 })
+})
+
 test.each<[string, string, boolean]>([
   ['TK001', 'ENGINE_TRAPPED', false],
   ['TK002', 'CONNECTION_BUSY', true],

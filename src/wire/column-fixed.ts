@@ -1,0 +1,184 @@
+import type { ColumnBatch, ColumnReader, ColumnType, ColumnValues } from './column.ts'
+
+/** The numbers a reader writes one by one. */
+type NumberBuffer = Uint8Array | Int16Array | Int32Array | Uint32Array | Float32Array | Float64Array
+
+/** The validity of a batch without NULL. */
+export const noBits: Uint8Array = new Uint8Array(0)
+
+/** Keeps account of NULLs; the bits are made when the first one comes. */
+export abstract class BaseReader implements ColumnReader<ColumnBatch> {
+  protected nullCount = 0
+  #validity = noBits
+  #capacity = 0
+
+  get bytes(): number {
+    return 0
+  }
+
+  abstract read(bytes: Buffer, view: DataView, row: number, at: number, size: number): void
+  abstract take(rows: number): ColumnBatch
+
+  grow(capacity: number): void {
+    this.#capacity = capacity
+    if (this.nullCount > 0) this.#validity = validBits(capacity, this.#validity)
+  }
+
+  null(row: number): void {
+    if (this.nullCount === 0) this.#validity = validBits(this.#capacity, noBits)
+    this.nullCount++
+    const index = row >> 3
+    this.#validity[index] = (this.#validity[index] ?? 0) & ~(1 << (row & 7))
+  }
+
+  protected isNull(row: number): boolean {
+    return this.nullCount > 0 && (((this.#validity[row >> 3] ?? 0) >> (row & 7)) & 1) === 0
+  }
+
+  /** What every batch has in common; the account begins anew. */
+  protected takeNulls(rows: number): Pick<ColumnBatch, 'length' | 'nullCount' | 'validity'> {
+    const { nullCount } = this
+    const validity = nullCount === 0 ? noBits : this.#validity.subarray(0, (rows + 7) >> 3)
+    this.nullCount = 0
+    this.#validity = noBits
+    return { length: rows, nullCount, validity }
+  }
+}
+
+function validBits(capacity: number, old: Uint8Array): Uint8Array {
+  const bits = new Uint8Array((capacity + 7) >> 3).fill(255)
+  bits.set(old)
+  return bits
+}
+
+/** The same numbers at the beginning of a larger buffer. */
+export function widened<A extends NumberBuffer>(data: A, length: number): A {
+  // A typed array's constructor makes its own kind, which TypeScript does not know.
+  const wider = new (data.constructor as new (length: number) => A)(length)
+  wider.set(data)
+  return wider
+}
+
+/** Values of one size. Without `grow` there is no room: writing beyond a typed array would be lost without a word. */
+export abstract class FixedReader<A extends NumberBuffer> extends BaseReader {
+  protected data: A
+  protected readonly type: ColumnType
+  readonly #empty: A
+  readonly #elements: number
+
+  /** @param elements - of `empty`'s kind that a row takes; below 1 where an element has several rows */
+  constructor(type: ColumnType, empty: A, elements = 1) {
+    super()
+    this.type = type
+    this.data = empty
+    this.#empty = empty
+    this.#elements = elements
+  }
+
+  override grow(capacity: number): void {
+    super.grow(capacity)
+    this.data = widened(this.data, Math.ceil(capacity * this.#elements))
+  }
+
+  take(rows: number): ColumnBatch {
+    const values = this.view(this.data, rows)
+    this.data = this.#empty
+    return { type: this.type, ...this.takeNulls(rows), values }
+  }
+
+  /** The values of the first `rows` rows in the buffer. */
+  protected view(data: A, rows: number): ColumnValues {
+    return data.subarray(0, Math.ceil(rows * this.#elements))
+  }
+}
+
+/** 64-bit values as two halves: BigInt would make one object for each. */
+export abstract class WideReader extends FixedReader<Int32Array> {
+  constructor(type: ColumnType) {
+    super(type, new Int32Array(0), 2)
+  }
+
+  protected override view(data: Int32Array, rows: number): ColumnValues {
+    return new BigInt64Array(data.buffer, 0, rows)
+  }
+}
+
+/** bool. */
+export class BoolReader extends FixedReader<Uint8Array> {
+  constructor() {
+    super({ kind: 'bool' }, new Uint8Array(0), 1 / 8)
+  }
+
+  read(bytes: Buffer, _view: DataView, row: number, at: number): void {
+    if (bytes[at] === 0) return
+    const index = row >> 3
+    this.data[index] = (this.data[index] ?? 0) | (1 << (row & 7))
+  }
+}
+
+/** int2. */
+export class Int16Reader extends FixedReader<Int16Array> {
+  constructor() {
+    super({ kind: 'int16' }, new Int16Array(0))
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[row] = view.getInt16(at)
+  }
+}
+
+/** int4. */
+export class Int32Reader extends FixedReader<Int32Array> {
+  constructor() {
+    super({ kind: 'int32' }, new Int32Array(0))
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[row] = view.getInt32(at)
+  }
+}
+
+/** oid and its kin. */
+export class Uint32Reader extends FixedReader<Uint32Array> {
+  constructor() {
+    super({ kind: 'uint32' }, new Uint32Array(0))
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[row] = view.getUint32(at)
+  }
+}
+
+/** int8. */
+export class Int64Reader extends WideReader {
+  constructor() {
+    super({ kind: 'int64' })
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[2 * row] = view.getInt32(at + 4)
+    this.data[2 * row + 1] = view.getInt32(at)
+  }
+}
+
+/** float4. */
+export class Float32Reader extends FixedReader<Float32Array> {
+  constructor() {
+    super({ kind: 'float32' }, new Float32Array(0))
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[row] = view.getFloat32(at)
+  }
+}
+
+/** float8. */
+export class Float64Reader extends FixedReader<Float64Array> {
+  constructor() {
+    super({ kind: 'float64' }, new Float64Array(0))
+  }
+
+  read(_bytes: Buffer, view: DataView, row: number, at: number): void {
+    this.data[row] = view.getFloat64(at)
+  }
+}

@@ -1,0 +1,230 @@
+import { UsageError } from '../errors.ts'
+import type { ColumnBatch, ColumnType } from './column.ts'
+import { BaseReader, noBits, widened } from './column-fixed.ts'
+
+// Casts in this file: an index that was just checked is in its buffer, and the loops run for every byte.
+
+/** Small, and doubled: most results are, and clearing memory would be most of their cost. */
+const FIRST_BYTES = 1 << 9
+/** Offsets are 32 bits wide, signed. */
+const MOST_BYTES = 2 ** 31 - 1
+
+/** bytea, and text whose values differ: bytes and offsets. */
+export class BytesReader extends BaseReader {
+  protected readonly type: ColumnType
+  readonly #column: string
+  #offsets = new Int32Array(1)
+  #data = Buffer.alloc(0)
+  #used = 0
+  /** What the next batch begins with: as much as the last one took. */
+  #expected = FIRST_BYTES
+
+  constructor(type: ColumnType, column: string) {
+    super()
+    this.type = type
+    this.#column = column
+  }
+
+  override get bytes(): number {
+    return this.#used
+  }
+
+  override grow(capacity: number): void {
+    super.grow(capacity)
+    this.#offsets = widened(this.#offsets, capacity + 1)
+  }
+
+  override null(row: number): void {
+    super.null(row)
+    this.#offsets[row + 1] = this.#used
+  }
+
+  read(bytes: Buffer, _view: DataView, row: number, at: number, size: number): void {
+    this.append(bytes, row, at, size)
+  }
+
+  protected append(bytes: Uint8Array, row: number, at: number, size: number): void {
+    if (this.#used + size > this.#data.length) this.#makeRoom(size)
+    const data = this.#data
+    let used = this.#used
+    // A call of copy costs as much as about 40 bytes.
+    if (size > 40) {
+      data.set(bytes.subarray(at, at + size), used)
+      used += size
+    } else for (let index = at; index < at + size; index++) data[used++] = bytes[index] as number
+    this.#used = used
+    this.#offsets[row + 1] = used
+  }
+
+  take(rows: number): ColumnBatch {
+    const values = this.#data.subarray(0, this.#used)
+    const offsets = this.#offsets.subarray(0, rows + 1)
+    // A little more: batches end at about one size, and growing copies all of it.
+    this.#expected = Math.max(this.#used + (this.#used >> 3), FIRST_BYTES)
+    this.#offsets = new Int32Array(1)
+    this.#data = Buffer.alloc(0)
+    this.#used = 0
+    return { type: this.type, ...this.takeNulls(rows), values, offsets }
+  }
+
+  #makeRoom(size: number): void {
+    const needed = this.#used + size
+    if (needed > MOST_BYTES) throw tooLong(this.#column)
+    const length = Math.min(Math.max(this.#data.length * 2, this.#expected, needed), MOST_BYTES)
+    const wider = Buffer.allocUnsafeSlow(length)
+    wider.set(this.#data.subarray(0, this.#used))
+    this.#data = wider
+  }
+}
+
+/** Longer values are hardly ever repeated. */
+const LONGEST_WORD = 256
+const MOST_WORDS = 1 << 16
+const FEW_WORDS = 1 << 10
+/** Room made at first: most results are small. */
+const FIRST_WORDS = 1 << 6
+
+/** text and its kin: numbers of words while words come back, bytes and offsets once they turn out to be many. */
+export class TextReader extends BytesReader {
+  #words: WordTable | undefined = new WordTable()
+  #codes = new Int32Array(0)
+  #capacity = 0
+  /** Rows of earlier batches. */
+  #before = 0
+
+  override grow(capacity: number): void {
+    this.#capacity = capacity
+    if (this.#words === undefined) super.grow(capacity)
+    else {
+      // The offsets are not needed yet.
+      BaseReader.prototype.grow.call(this, capacity)
+      this.#codes = widened(this.#codes, capacity)
+    }
+  }
+
+  override null(row: number): void {
+    if (this.#words === undefined) super.null(row)
+    else BaseReader.prototype.null.call(this, row)
+  }
+
+  override read(bytes: Buffer, view: DataView, row: number, at: number, size: number): void {
+    if (this.#words !== undefined) {
+      const code = size > LONGEST_WORD ? -1 : this.#words.find(bytes, view, at, size, this.#before + row)
+      if (code >= 0) {
+        this.#codes[row] = code
+        return
+      }
+      this.#spellOut(this.#words, row)
+    }
+    this.append(bytes, row, at, size)
+  }
+
+  override take(rows: number): ColumnBatch {
+    if (this.#words === undefined) return super.take(rows)
+    this.#before += rows
+    const values = this.#codes.subarray(0, rows)
+    this.#codes = new Int32Array(0)
+    return { type: this.type, ...this.takeNulls(rows), values, dictionary: this.#words.toBatch(this.type) }
+  }
+
+  /** Writes the words of the rows below `rows` as they are, and goes on like that. */
+  #spellOut(words: WordTable, rows: number): void {
+    this.#words = undefined
+    const codes = this.#codes
+    this.#codes = new Int32Array(0)
+    const { values, offsets } = words
+    BytesReader.prototype.grow.call(this, this.#capacity)
+    for (let row = 0; row < rows; row++) {
+      const code = codes[row] as number
+      const start = this.isNull(row) ? 0 : (offsets[code] as number)
+      const end = this.isNull(row) ? 0 : (offsets[code + 1] as number)
+      this.append(values, row, start, end - start)
+    }
+  }
+}
+
+/** The different words of a column, numbered: an open hash table that compares bytes. */
+class WordTable {
+  values: Uint8Array = new Uint8Array(FIRST_WORDS * 16)
+  offsets = new Int32Array(FIRST_WORDS + 1)
+  #hashes = new Int32Array(FIRST_WORDS)
+  #slots = new Int32Array(FIRST_WORDS * 2).fill(-1)
+  #count = 0
+  #used = 0
+  /** Steps beyond the first ones of a search. */
+  #detour = 0
+
+  /** The word's number; -1 when the column should better do without: too many words, or searches take too long. */
+  find(bytes: Buffer, view: DataView, at: number, size: number, seen: number): number {
+    const hash = hashOf(bytes, view, at, size)
+    const mask = this.#slots.length - 1
+    let slot = hash & mask
+    for (let steps = 0; ; steps++) {
+      const word = this.#slots[slot] as number
+      if (word < 0) return this.#add(bytes, at, size, seen, hash, slot)
+      if (this.#hashes[word] === hash && this.#equals(word, bytes, at, size)) return word
+      // Words made to collide would cost a walk through all of them each time.
+      if (steps >= 16 && ++this.#detour > seen * 4 + 10_000) return -1
+      slot = (slot + 1) & mask
+    }
+  }
+
+  /** The words so far. */
+  toBatch(type: ColumnType): ColumnBatch {
+    const values = this.values.subarray(0, this.#used)
+    const offsets = this.offsets.subarray(0, this.#count + 1)
+    return { type, length: this.#count, nullCount: 0, validity: noBits, values, offsets }
+  }
+
+  #equals(word: number, bytes: Buffer, at: number, size: number): boolean {
+    const start = this.offsets[word] as number
+    if ((this.offsets[word + 1] as number) - start !== size) return false
+    const { values } = this
+    for (let index = 0; index < size; index++) if (values[start + index] !== bytes[at + index]) return false
+    return true
+  }
+
+  #add(bytes: Buffer, at: number, size: number, seen: number, hash: number, slot: number): number {
+    const word = this.#count
+    if (word >= MOST_WORDS || (word >= FEW_WORDS && word > seen / 2)) return -1
+    if (this.#used + size > this.values.length) this.values = widened(this.values, (this.#used + size) * 2)
+    this.values.set(bytes.subarray(at, at + size), this.#used)
+    this.#used += size
+    this.#count++
+    this.#hashes[word] = hash
+    this.offsets[word + 1] = this.#used
+    this.#slots[slot] = word
+    if (this.#count * 2 >= this.#slots.length) this.#rehash()
+    return word
+  }
+
+  #rehash(): void {
+    const length = this.#slots.length * 2
+    const slots = new Int32Array(length).fill(-1)
+    for (let word = 0; word < this.#count; word++) {
+      let slot = (this.#hashes[word] as number) & (length - 1)
+      while ((slots[slot] as number) >= 0) slot = (slot + 1) & (length - 1)
+      slots[slot] = word
+    }
+    this.#slots = slots
+    this.#hashes = widened(this.#hashes, length / 2)
+    this.offsets = widened(this.offsets, length / 2 + 1)
+  }
+}
+
+function hashOf(bytes: Buffer, view: DataView, at: number, size: number): number {
+  let hash = size
+  let index = at
+  for (const end = at + size - 3; index < end; index += 4) {
+    hash = Math.imul(hash ^ view.getInt32(index), 0x9e3779b1)
+    hash ^= hash >>> 15
+  }
+  for (const end = at + size; index < end; index++) hash = Math.imul(hash ^ (bytes[index] as number), 0x9e3779b1)
+  return hash ^ (hash >>> 15)
+}
+
+function tooLong(column: string): UsageError {
+  return new UsageError('INVALID_VALUE', `Column ${JSON.stringify(column)} holds more than 2 GB in one batch.`, {
+    hint: 'Read it with streamColumns and fewer rows in a batch.',
+  })
+}

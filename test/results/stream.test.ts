@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
+
+let database: TestDatabase
+beforeAll(async () => {
+  database = await openTestDatabase()
+})
+afterAll(() => database.close())
+
+const text = `select i as "A.b", i::int8 as big, 1.5 * i as n, 'w' || i % 3 as word, nullif(i, 2) as hole,
+  timestamptz '2024-05-01 00:00:00.123456+00' + i * interval '1 s' as t from generate_series(1, $1::int) i`
+
+test('rows one by one, as executeQuery gives them', async () => {
+  const { client } = database
+  const rows: unknown[] = []
+  for await (const row of client.stream(text, [2000])) rows.push(row)
+  expect(rows).toStrictEqual((await client.executeQuery(text, [2000])).rows)
+  const typed: number[] = []
+  for await (const { n } of client.stream<{ n: number }>('select 1.5 as n', [], { numeric: 'number' })) typed.push(n)
+  expect(typed).toStrictEqual([1.5])
+})
+
+test('batches of columns', async () => {
+  const { client } = database
+  const seen: unknown[] = []
+  const lengths: number[] = []
+  for await (const batch of client.streamColumns(text, [2500], { batchRows: 1000, numeric: 'string' })) {
+    lengths.push(batch.length)
+    expect(batch.columns.map(({ name }) => name)).toStrictEqual(['A.b', 'big', 'n', 'word', 'hole', 't'])
+    seen.push(batch.columns.map((column) => column.get(1)))
+  }
+  expect(lengths).toStrictEqual([1000, 1000, 500])
+  const micros = (second: number): bigint => BigInt(Date.UTC(2024, 4, 1, 0, 0, second)) * 1000n + 123456n
+  expect(seen).toStrictEqual([
+    [2, 2n, '3.0', 'w2', null, micros(2)],
+    [1002, 1002n, '1503.0', 'w0', 1002, micros(1002)],
+    [2002, 2002n, '3003.0', 'w1', 2002, micros(2002)],
+  ])
+})
+
+test('a loop left early, inside and outside of a transaction', async () => {
+  const { client } = database
+  for await (const { 'A.b': row } of client.stream<{ 'A.b': number }>(text, [1_000_000])) if (row === 10) break
+  await client.transaction(async (tx) => {
+    for await (const batch of tx.streamColumns(text, [1_000_000], { batchRows: 5 })) {
+      expect(batch.length).toBe(5)
+      break
+    }
+    expect(await tx.sql`select 1 as one`).toStrictEqual([{ one: 1 }])
+  })
+  expect(await client.sql`select 1 as one`).toStrictEqual([{ one: 1 }])
+})
+
+test('what cannot be right is refused before anything is sent', () => {
+  const { client } = database
+  const invalid = expect.objectContaining({ code: 'INVALID_OPTION' })
+  expect(() => client.streamColumns('select 1', [], { batchRows: 0 })).toThrow(invalid)
+  // @ts-expect-error: a misspelt option
+  expect(() => client.streamColumns('select 1', [], { batchrows: 5 })).toThrow(invalid)
+  // @ts-expect-error: a misspelt option
+  expect(() => client.stream('select 1', [], { batchRows: 5 })).toThrow(invalid)
+  expect(() => client.stream('select $1', [undefined])).toThrow(expect.objectContaining({ code: 'INVALID_VALUE' }))
+  expect(() => client.stream('select 1', [], { timeoutMs: 0 })).toThrow(invalid)
+})
