@@ -52,7 +52,7 @@ export async function openDirectory({ directory, durability, onProgress }: Direc
   const place = directory === undefined ? makeTemporary() : path.resolve(directory)
   try {
     refuseForeign(place)
-    fs.mkdirSync(place, { recursive: true })
+    makeDirectory(place)
     const lock = lockDirectory(place)
     const release = (): void => {
       process.off('exit', release)
@@ -113,6 +113,21 @@ function refuseForeign(place: string): void {
         hint: 'Name an empty directory, or one that does not exist yet.',
       },
     )
+}
+
+/** Not by `recursive`: Node 20 then tries for ever where the kernel answers ENOENT to mkdir, as it does in /proc. */
+function makeDirectory(place: string): void {
+  const missing: string[] = []
+  for (let up = place; !fs.existsSync(up); up = path.dirname(up)) missing.unshift(up)
+  for (const directory of missing) {
+    try {
+      fs.mkdirSync(directory)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) throw readOnly(place, error)
+      // Another process that opens the same directory was faster.
+      if (!isErrno(error, 'EEXIST') || !fs.existsSync(directory)) throw error
+    }
+  }
 }
 
 function readMark(place: string): Mark | undefined {
@@ -208,11 +223,7 @@ const isErrno = (error: unknown, code: string): boolean =>
 
 /** What the operating system refused, in our words. */
 function explain(place: string, error: unknown): unknown {
-  if (isErrno(error, 'EACCES') || isErrno(error, 'EROFS') || isErrno(error, 'EPERM'))
-    return new ConnectionError('DIRECTORY_READ_ONLY', `The directory ${place} cannot be written.`, {
-      hint: 'Give this user the right to write there, or name another directory.',
-      cause: error,
-    })
+  if (isErrno(error, 'EACCES') || isErrno(error, 'EROFS') || isErrno(error, 'EPERM')) return readOnly(place, error)
   if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT'))
     return new ConnectionError('DISK_FULL', `The disk of ${place} is full.`, {
       hint: 'Free some space, or use a directory on another disk.',
@@ -224,4 +235,11 @@ function explain(place: string, error: unknown): unknown {
       cause: error,
     })
   return error
+}
+
+function readOnly(place: string, cause: unknown): ConnectionError {
+  return new ConnectionError('DIRECTORY_READ_ONLY', `The directory ${place} cannot be written.`, {
+    hint: 'Give this user the right to write there, or name another directory.',
+    cause,
+  })
 }

@@ -2,11 +2,15 @@
  * An embedded TimescaleDB: a directory, the engine on it and the session server that connections reach it through.
  */
 import type { Duplex } from 'node:stream'
-import { UnsupportedError } from '../errors.ts'
+import { UnsupportedError, UsageError } from '../errors.ts'
+import { EngineClock, VirtualClock } from './clock.ts'
 import { type OpenDirectory, openDirectory } from './directory.ts'
-import { openEngine } from './engine.ts'
-import { Maintenance } from './maintenance.ts'
-import { SessionServer } from './session-server.ts'
+import { type Engine, type EngineEvents, openEngine } from './engine.ts'
+import { Maintenance, type MaintenanceJob } from './maintenance.ts'
+import { Scheduler, type SchedulerOptions } from './scheduler.ts'
+import { type ServedDatabase, serve } from './serve.ts'
+import type { ServeOptions } from './serve-option.ts'
+import { type ServerObserver, SessionServer } from './session-server.ts'
 
 const NODE_MAJOR = 20
 
@@ -16,22 +20,58 @@ export interface EmbeddedOptions {
   /** `'fsync'`: a commit is on the disk when it is acknowledged. `'process'`: it survives a crash of the process, not of the machine. */
   readonly durability: 'fsync' | 'process'
   readonly lockWaitMs: number
+  /** How due jobs run; false or left out: not by themselves. */
+  readonly jobs?: false | SchedulerOptions
+  /** The time the engine's clock starts at; jobs then run when it is moved. Only for a temporary directory. */
+  readonly clock?: Date | undefined
+  /** Whether the caller is inside a transaction of this database. */
+  readonly isInTransaction?: () => boolean
   readonly onProgress: (line: string) => void
 }
 
-/** Where connections come from; a socket server for other processes would attach its sockets to the same server. */
+/** What a database stands on. */
+export interface Ground {
+  readonly place: OpenDirectory
+  readonly open: (events: EngineEvents) => Promise<Engine>
+  readonly clock: EngineClock | undefined
+  /** True where directory and engine outlive the database. */
+  readonly keepsEngine?: boolean
+}
+
+interface Parts {
+  readonly place: OpenDirectory
+  readonly keepsEngine: boolean
+  readonly server: SessionServer
+  readonly maintenance: Maintenance
+  readonly scheduler: Scheduler
+  readonly runsJobs: boolean
+  readonly clock?: VirtualClock
+}
+
+/** Where connections come from: this process, and others while it is served. */
 export class EmbeddedDatabase {
   readonly directory: string
+  /** True where due jobs are run: by themselves, or as the clock is moved. */
+  readonly runsJobs: boolean
+  /** Set where the clock can be moved. */
+  readonly clock: VirtualClock | undefined
   readonly #place: OpenDirectory
+  readonly #keepsEngine: boolean
   readonly #server: SessionServer
   readonly #maintenance: Maintenance
+  readonly #scheduler: Scheduler
+  readonly #served: Promise<ServedDatabase>[] = []
   #closing: Promise<void> | undefined
 
-  private constructor(place: OpenDirectory, server: SessionServer, maintenance: Maintenance) {
-    this.directory = place.directory
-    this.#place = place
-    this.#server = server
-    this.#maintenance = maintenance
+  private constructor(parts: Parts) {
+    this.directory = parts.place.directory
+    this.runsJobs = parts.runsJobs
+    this.clock = parts.clock
+    this.#place = parts.place
+    this.#keepsEngine = parts.keepsEngine
+    this.#server = parts.server
+    this.#maintenance = parts.maintenance
+    this.#scheduler = parts.scheduler
   }
 
   /**
@@ -39,25 +79,59 @@ export class EmbeddedDatabase {
    * @throws UnsupportedError NODE_VERSION, PACKAGE_MISSING
    * @throws ConnectionError DIRECTORY_LOCKED, DIRECTORY_FOREIGN, DIRECTORY_READ_ONLY, DISK_FULL, CONNECTION_FAILED
    */
-  static async open({ directory, durability, lockWaitMs, onProgress }: EmbeddedOptions): Promise<EmbeddedDatabase> {
+  static async open(options: EmbeddedOptions): Promise<EmbeddedDatabase> {
     requireNode(process.versions.node)
-    const place = await openDirectory({ directory, durability, onProgress })
-    const mode = directory === undefined ? 'process' : durability
-    const maintenance = new Maintenance()
-    const server = new SessionServer(
-      (events) => openEngine({ dataDirectory: place.dataDirectory, durability: mode }, events),
-      { lockWaitMs },
-      maintenance,
-    )
-    maintenance.use(server)
+    const place = await openDirectory(options)
+    const durability = options.directory === undefined ? 'process' : options.durability
+    const clock = options.clock === undefined ? undefined : new EngineClock(options.clock)
+    const { dataDirectory } = place
+    const open = (events: EngineEvents): Promise<Engine> =>
+      openEngine({ dataDirectory, durability, clock: clock?.shared }, events)
     try {
-      await Promise.all([server.start(), place.durable])
+      const [database] = await Promise.all([EmbeddedDatabase.on({ place, open, clock }, options), place.durable])
+      return database
     } catch (error) {
-      await Promise.allSettled([server.close(), place.durable])
+      await Promise.allSettled([place.durable])
       place.release()
       throw error
     }
-    return new EmbeddedDatabase(place, server, maintenance)
+  }
+
+  /** On a directory and an engine that somebody else has opened, and keeps where `keepsEngine` is true. */
+  static async on(
+    { place, open, clock, keepsEngine = false }: Ground,
+    options: EmbeddedOptions,
+  ): Promise<EmbeddedDatabase> {
+    const observers: ServerObserver[] = []
+    const server = new SessionServer(open, { lockWaitMs: options.lockWaitMs }, all(observers))
+    const maintenance = new Maintenance()
+    maintenance.use(server)
+    const scheduler = new Scheduler(server, options.jobs || { yieldAfterMs: undefined })
+    observers.push(maintenance, scheduler)
+    try {
+      await server.start()
+    } catch (error) {
+      await Promise.allSettled([server.close()])
+      throw error
+    }
+    const parts = { place, server, maintenance, scheduler, keepsEngine }
+    if (clock === undefined || options.clock === undefined) {
+      if (options.jobs) scheduler.start()
+      return new EmbeddedDatabase({ ...parts, runsJobs: Boolean(options.jobs) })
+    }
+    // Opening took its time; nobody has seen the clock yet.
+    clock.start(options.clock)
+    const isInTransaction = options.isInTransaction ?? (() => false)
+    return new EmbeddedDatabase({
+      ...parts,
+      runsJobs: true,
+      clock: new VirtualClock(clock, { server, scheduler }, isInTransaction),
+    })
+  }
+
+  /** The engine's own maintenance, and what it has done. */
+  maintenanceJobs(): readonly MaintenanceJob[] {
+    return this.#maintenance.list()
   }
 
   /** The client's end of a new connection, for a driver that takes a stream. */
@@ -70,6 +144,24 @@ export class EmbeddedDatabase {
     this.#server.declareNested(waiter, holder)
   }
 
+  /**
+   * Takes connections from other programs too, until that or this is closed.
+   * @throws UsageError INVALID_OPTION, CLOSED
+   * @throws ConnectionError LISTEN_FAILED
+   */
+  async serve(options: ServeOptions): Promise<ServedDatabase> {
+    if (this.#closing !== undefined) throw new UsageError('CLOSED', 'The database is closed.')
+    const served = serve(this.#server, options)
+    this.#served.push(served)
+    return served
+  }
+
+  /** Ends the connections of other programs, and takes no more. */
+  async stopServing(): Promise<void> {
+    const served = await Promise.allSettled(this.#served)
+    await Promise.all(served.map((each) => (each.status === 'fulfilled' ? each.value.close() : undefined)))
+  }
+
   /** Ends all connections and closes the engine cleanly. May be called again. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -77,9 +169,11 @@ export class EmbeddedDatabase {
   }
 
   async #close(): Promise<void> {
+    await this.stopServing()
     this.#maintenance.stop()
-    await this.#server.close({ discard: this.#place.temporary })
-    this.#place.release()
+    await this.#scheduler.stop()
+    await this.#server.close({ discard: this.#place.temporary, keep: this.#keepsEngine })
+    if (!this.#keepsEngine) this.#place.release()
   }
 }
 
@@ -94,4 +188,18 @@ export function requireNode(version: string): void {
         hint: 'Install a newer Node, or connect to a server: TSDB_URL=postgres://…',
       },
     )
+}
+
+function all(observers: readonly ServerObserver[]): ServerObserver {
+  return {
+    completed: (tag) => {
+      for (const observer of observers) observer.completed(tag)
+    },
+    free: () => {
+      for (const observer of observers) observer.free()
+    },
+    opened: (engine) => {
+      for (const observer of observers) observer.opened(engine)
+    },
+  }
 }

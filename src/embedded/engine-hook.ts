@@ -1,16 +1,28 @@
 /**
  * What this library changes in the engine while it starts, through the one seam the package offers: an "extension"
- * whose `setup` rewrites the options of the WASM module. Three things, each needed to keep data safe:
- * a stack of 64 MB (the build has 64 KB, unchecked, and TimescaleDB uses 50 of them), a real fsync (the build has
- * none), and a heap that the main thread shares (to cancel a running statement).
+ * whose `setup` rewrites the options of the WASM module. Three things are needed to keep data safe: a stack of 64 MB
+ * (the build has 64 KB, unchecked, and TimescaleDB uses 50 of them), a real fsync (the build has none), and a heap that
+ * the main thread shares (to cancel a running statement). The fourth, a clock that can be moved, is for tests.
  */
 import fs from 'node:fs'
 import { MAXIMUM_PAGES } from './wasm-memory.ts'
 
+/** An open file of the engine. */
+export interface FileStream {
+  fd: number
+  position: number
+  readonly path: string
+  readonly flags: number
+  /** The descriptor of the process, for files of the host. */
+  readonly nfd?: number
+}
+
 /** The part of an Emscripten module that is used here. */
 export interface EngineModule {
   readonly FS: {
-    readonly streams: ({ readonly nfd?: number } | null | undefined)[]
+    readonly streams: (FileStream | null | undefined)[]
+    open(path: string, flags: number): FileStream
+    close(stream: FileStream): void
     mkdirTree(path: string): void
     writeFile(path: string, bytes: Uint8Array): void
     readonly filesystems: { readonly NODEFS: { readonly stream_ops: Record<string, unknown> } }
@@ -39,18 +51,24 @@ export interface EngineHandle {
   call(name: string, ...args: number[]): number
   /** The address of an exported C variable. */
   address(name: string): number
+  /** How many functions can be called by address: it grows with each library that is loaded. */
+  tableLength(): number
 }
 
 export interface HookOptions {
   readonly fsync: boolean
+  /** Nanoseconds that the engine's clock is ahead of the machine's; undefined: it is the machine's. */
+  readonly clock: SharedArrayBuffer | undefined
   readonly onInstance: (engine: EngineHandle) => void
 }
 
 const STACK_BYTES = 64 << 20
 const ERRNO_IO = 29
+/** WASI's clock id. */
+const REALTIME = 0
 
 /** The package's extension object that installs the hooks; `onInstance` gets the engine before its main() runs. */
-export function engineHook({ fsync, onInstance }: HookOptions): {
+export function engineHook({ fsync, clock, onInstance }: HookOptions): {
   name: string
   setup: (instance: unknown, options: ModuleOptions) => Promise<{ emscriptenOpts: ModuleOptions }>
 } {
@@ -78,6 +96,7 @@ export function engineHook({ fsync, onInstance }: HookOptions): {
           instantiateWasm: (imports, done) => {
             const environment = imports['env'] ?? {}
             if (fsync) environment['__syscall_fdatasync'] = (fd: number) => syncData(module, fd)
+            if (clock !== undefined) moveClock(imports, memory, new BigInt64Array(clock))
             return options.instantiateWasm(imports, (instance, compiled) => {
               const engine = handle(memory, instance, environment)
               moveStack = () => useLargeStack(engine, environment)
@@ -110,6 +129,11 @@ function handle(
       return typeof result === 'number' ? result : 0
     },
     address: (name) => base + globalValue(instance.exports[name]),
+    tableLength: () => {
+      const table = environment['__indirect_function_table']
+      if (table instanceof WebAssembly.Table) return table.length
+      throw new Error('the engine lacks its table of functions')
+    },
   }
 }
 
@@ -124,6 +148,37 @@ function useLargeStack(engine: EngineHandle, environment: WebAssembly.ModuleImpo
   const pointer = environment['__stack_pointer']
   if (base === 0 || !(pointer instanceof WebAssembly.Global)) throw new Error('no memory for the stack of the engine')
   pointer.value = ((base + STACK_BYTES) & ~15) - 16
+}
+
+/** The monotonic clock stays true: the engine measures durations and waits with it. */
+function moveClock(imports: WebAssembly.Imports, memory: WebAssembly.Memory, offset: BigInt64Array): void {
+  for (const library of new Set([imports['env'], imports['wasi_snapshot_preview1']])) {
+    replace(library, 'emscripten_date_now', () => () => Date.now() + Number(Atomics.load(offset, 0)) / 1e6)
+    replace(library, 'clock_time_get', (read) => (id, precision, pointer) => {
+      const result: unknown = read(id, precision, pointer)
+      if (id === REALTIME && typeof pointer === 'number') {
+        const view = new DataView(memory.buffer)
+        view.setBigUint64(pointer, view.getBigUint64(pointer, true) + Atomics.load(offset, 0), true)
+      }
+      return result
+    })
+  }
+}
+
+type Imported = (...args: unknown[]) => unknown
+
+function replace(
+  library: WebAssembly.ModuleImports | undefined,
+  name: string,
+  wrap: (original: Imported) => Imported,
+): void {
+  const original = library?.[name]
+  if (library === undefined || typeof original !== 'function') return
+  // The loader of libraries reads the signature that Emscripten keeps on its functions.
+  library[name] = Object.assign(
+    wrap((...args) => original(...args)),
+    { ...original },
+  )
 }
 
 function syncData(module: EngineModule | undefined, fd: number): number {

@@ -11,6 +11,8 @@ export interface WorkerStart {
   readonly create: boolean
   /** Words both threads read and write; see `ControlWord`. */
   readonly control: SharedArrayBuffer
+  /** Nanoseconds that the engine's clock is ahead of the machine's. */
+  readonly clock: SharedArrayBuffer | undefined
 }
 
 /** A file of the engine's package, by its path in the engine's own file system. */
@@ -46,6 +48,10 @@ export type ToWorker =
   /** A new connection with the settings of its start-up message, applied before its first input. */
   | { readonly kind: 'open'; readonly connection: number; readonly settings: readonly Setting[] }
   | { readonly kind: 'forget'; readonly connection: number }
+  /** Remembers this moment, of an engine that nobody uses. */
+  | { readonly kind: 'snapshot' }
+  /** Goes back to the moment of the snapshot. */
+  | { readonly kind: 'rewind' }
   | { readonly kind: 'close' }
 
 export type FromWorker =
@@ -54,8 +60,12 @@ export type FromWorker =
   | { readonly kind: 'output'; readonly bytes: Uint8Array }
   /** The engine waits for input; `consumed` inputs were taken since it started. */
   | { readonly kind: 'idle'; readonly consumed: number; readonly bytes?: Uint8Array }
+  /** A COPY took so many bytes of input. */
+  | { readonly kind: 'copied'; readonly bytes: number }
   /** The session settings of this connection could not be restored; its input was not run. */
   | { readonly kind: 'refused'; readonly consumed: number; readonly message: string }
+  /** The snapshot was taken, or put back; false: it cannot be put back any more. */
+  | { readonly kind: 'rewound'; readonly done: boolean }
   | { readonly kind: 'closed' }
   /** The engine trapped: this worker is of no more use. */
   | { readonly kind: 'trap'; readonly message: string }

@@ -17,6 +17,7 @@ import {
 } from './engine-message.ts'
 import { readReplies, SqlError } from './engine-reply.ts'
 import { readSettings, SessionSettings, setDefault, setEngineDefaults, setOverride } from './session-setting.ts'
+import { Snapshot } from './snapshot.ts'
 import { useSharedMemory } from './wasm-memory.ts'
 
 const OUTPUT_BYTES = 65536
@@ -39,6 +40,8 @@ class EngineWorker {
   readonly #engine: EngineHandle
   readonly #heap: SharedHeap
   readonly #settings: SessionSettings
+  readonly #dataDirectory: string
+  #snapshot: Snapshot | undefined
   #input: Uint8Array = new Uint8Array(0)
   #taken = 0
   #consumed = 0
@@ -52,6 +55,7 @@ class EngineWorker {
   constructor(port: MessagePort, start: WorkerStart, module: EngineModule, engine: EngineHandle) {
     this.#port = port
     this.#control = new Int32Array(start.control)
+    this.#dataDirectory = start.dataDirectory
     this.#module = module
     this.#engine = engine
     const read = module.addFunction((pointer, length) => this.#read(pointer, length), 'iii')
@@ -65,15 +69,12 @@ class EngineWorker {
     else this.run("load 'timescaledb'")
     this.#setSessionUser()
     this.#checkTimeoutWords()
-    const names = this.run(
-      "select name from pg_settings where context in ('user', 'superuser') and name not like 'transaction\\_%' and name <> 'seed'",
+    const settings = this.run(
+      "select name, context in ('user', 'superuser') and name not like 'transaction\\_%' and name <> 'seed' from pg_settings",
     )
-    this.#settings = new SessionSettings(
-      engine,
-      this,
-      names.map(([name = '']) => name),
-      MAINTENANCE,
-    )
+    const names = (changeable: string): string[] =>
+      settings.flatMap(([name = '', found]) => (found === changeable ? [name] : []))
+    this.#settings = new SessionSettings(engine, this, { changeable: names('t'), fixed: names('f') }, MAINTENANCE)
   }
 
   #create(): void {
@@ -119,6 +120,8 @@ class EngineWorker {
   #manage(message: Exclude<ToWorker, { kind: 'input' }>): void {
     if (message.kind === 'open') this.#settings.open(message.connection, message.settings)
     else if (message.kind === 'forget') this.#settings.forget(message.connection)
+    else if (message.kind === 'snapshot') this.#takeSnapshot()
+    else if (message.kind === 'rewind') this.#rewind()
     else if (message.kind === 'close') this.#close()
     else writeFiles(this.#module, message.scripts)
   }
@@ -169,6 +172,7 @@ class EngineWorker {
         this.#consumed++
         this.#input = message.bytes
         this.#taken = 0
+        this.#post({ kind: 'copied', bytes: message.bytes.length })
         return
       }
       if (message !== undefined) {
@@ -225,6 +229,21 @@ class EngineWorker {
 
   #post(message: FromWorker, transfer: ArrayBuffer[] = []): void {
     this.#port.postMessage(message, transfer)
+  }
+
+  #takeSnapshot(): void {
+    // Libraries that a test is likely to load: one that is loaded later cannot be taken out again.
+    this.run("do 'begin end'; select to_tsvector('english', 'a')")
+    this.run('checkpoint')
+    this.#settings.remember()
+    this.#snapshot = new Snapshot(this.#engine, this.#module, this.#dataDirectory)
+    this.#post({ kind: 'rewound', done: true })
+  }
+
+  #rewind(): void {
+    const done = this.#snapshot?.rewind() ?? false
+    if (done) this.#settings.rewind()
+    this.#post({ kind: 'rewound', done })
   }
 
   #close(): void {
@@ -296,6 +315,9 @@ const REPORTED = [
   'standard_conforming_strings',
   'in_hot_standby',
   'default_transaction_read_only',
+  'is_superuser',
+  'session_authorization',
+  'application_name',
 ]
 
 const unexpectedLayout = (what: string): Error => new Error(`the engine's memory is laid out unexpectedly: ${what}`)
@@ -346,6 +368,7 @@ async function main(port: MessagePort, start: WorkerStart): Promise<void> {
   let engine: EngineHandle | undefined
   const hook = engineHook({
     fsync: start.durability === 'fsync',
+    clock: start.clock,
     onInstance: (handle) => {
       engine = handle
     },

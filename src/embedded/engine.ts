@@ -25,6 +25,8 @@ export interface EngineEvents {
   output(bytes: Buffer, taken: () => void): void
   /** All inputs posted so far were worked on. */
   idle(): void
+  /** A COPY took so many bytes of what was posted for it. */
+  copied(bytes: number): void
   /** The session of the connection whose input came last could not be restored; the input was not run. */
   refused(message: string): void
   /** The engine is gone: it trapped, or its thread ended. Nothing more comes. */
@@ -36,16 +38,18 @@ export interface EngineOptions {
   readonly durability: 'fsync' | 'process'
   /** True for a directory without the extension, which is then created. */
   readonly create?: boolean
+  /** Nanoseconds that the engine's clock is ahead of the machine's, read at each look at the time. */
+  readonly clock?: SharedArrayBuffer | undefined
 }
 
 /** Opens a data directory in a worker. The caller holds the directory's lock. */
 export async function openEngine(options: EngineOptions, events: EngineEvents): Promise<Engine> {
-  const { dataDirectory, durability, create = false } = options
+  const { dataDirectory, durability, create = false, clock } = options
   // Looked up first: a package that is missing is reported as that.
   enginePackageDirectory()
   const control = new SharedArrayBuffer(8)
   const worker = new Worker(WORKER, {
-    workerData: { dataDirectory, durability, create, control } satisfies WorkerStart,
+    workerData: { dataDirectory, durability, create, control, clock } satisfies WorkerStart,
     resourceLimits: { stackSizeMb: STACK_MB },
     // Flags of the main program, such as --input-type or a loader of its own, are not for this compiled file.
     execArgv: [],
@@ -88,10 +92,11 @@ export class Engine {
   readonly #worker: Worker
   readonly #control: Int32Array
   readonly #heap: SharedHeap
-  readonly #events: EngineEvents
+  #events: EngineEvents
   #posted = 0
   #consumed = 0
   #closed: (() => void) | undefined
+  #rewound: ((done: boolean) => void) | undefined
   #gone = false
 
   constructor(
@@ -127,9 +132,12 @@ export class Engine {
     return Atomics.load(this.#control, ControlWord.unread) > UNREAD_LIMIT
   }
 
-  /** Whole frontend messages of one connection. While a COPY reads its data they are taken as more of it. */
-  post(connection: number, bytes: Uint8Array): void {
-    if (!this.busy) this.#worker.ref()
+  /**
+   * Whole frontend messages of one connection. While a COPY reads its data they are taken as more of it. Work in the
+   * background keeps no process alive.
+   */
+  post(connection: number, bytes: Uint8Array, { background = false }: { readonly background?: boolean } = {}): void {
+    if (!this.busy && !background) this.#worker.ref()
     this.#posted++
     this.#send({ kind: 'input', connection, bytes })
     this.#wake()
@@ -169,6 +177,33 @@ export class Engine {
     return new Int32Array(this.#heap.memory.buffer)[this.#heap.idleInTransactionTimeout >> 2] ?? 0
   }
 
+  /** Whom it tells from now on. */
+  listen(events: EngineEvents): void {
+    this.#events = events
+  }
+
+  /** Remembers this moment, before the first connection; `rewind` goes back to it. */
+  async snapshot(): Promise<void> {
+    await this.#ask('snapshot')
+  }
+
+  /**
+   * Goes back to the snapshot: memory and files. The engine must be idle. False where that is not possible any more,
+   * because the engine is gone or has loaded a library since.
+   */
+  async rewind(): Promise<boolean> {
+    return !this.#gone && (await this.#ask('rewind'))
+  }
+
+  #ask(kind: 'snapshot' | 'rewind'): Promise<boolean> {
+    this.#worker.ref()
+    return new Promise((resolve) => {
+      this.#rewound = resolve
+      this.#send({ kind })
+      this.#wake()
+    })
+  }
+
   /** Checkpoints and shuts down. The engine must be idle. */
   async close(): Promise<void> {
     if (this.#gone) return
@@ -202,11 +237,16 @@ export class Engine {
       if (message.bytes !== undefined && message.bytes.length > 0) this.#deliver(message.bytes)
       this.#settle(message.consumed)
       this.#events.idle()
-    } else if (message.kind === 'refused') {
+    } else if (message.kind === 'copied') this.#events.copied(message.bytes)
+    else if (message.kind === 'refused') {
       this.#settle(message.consumed)
       this.#events.refused(message.message)
     } else if (message.kind === 'trap') this.#lose(message.message)
     else if (message.kind === 'closed') this.#closed?.()
+    else if (message.kind === 'rewound') {
+      if (!this.busy) this.#worker.unref()
+      this.#rewound?.(message.done)
+    }
   }
 
   #deliver(bytes: Uint8Array): void {
@@ -225,6 +265,7 @@ export class Engine {
     if (this.#gone) return
     this.#gone = true
     this.#closed?.()
+    this.#rewound?.(false)
     void this.#worker.terminate()
     this.#events.gone(message)
   }

@@ -1,15 +1,21 @@
 /**
  * One client connection of the session server: cuts its bytes into batches that the engine can run in one go, and
- * keeps what belongs to the connection alone (statement names, channels it listens on, its place in a transaction).
+ * keeps what belongs to the connection alone (names, its place in a transaction).
  */
 import { randomInt } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { HEADER_BYTES, int32, MessageReader, message, readText } from '../wire/message.ts'
+import { frontendFault } from '../wire/frontend-message.ts'
+import { type ErrorFields, HEADER_BYTES, int32, MessageReader, message, readText } from '../wire/message.ts'
+import { type Parameter, readStartup, STARTUP_HEADER_BYTES, startupLength, startupSettings } from '../wire/startup.ts'
 import type { Setting } from './engine-message.ts'
+import { OwnNames } from './own-name.ts'
 
-const CODE = { ssl: 80877103, gss: 80877104, cancel: 80877102 }
-const PROTOCOL_MAJOR = 3
-const STARTUP_LIMIT = 10_000
+/** A server's limit to one message. */
+const MESSAGE_LIMIT = 0x3fffffff
+/** Bytes read from a client beyond what the engine took; then the client is not read from for a while. */
+const AHEAD_LIMIT = 4 << 20
+/** A pipeline without a Sync is given to the engine in portions of this size. */
+const PORTION_BYTES = 1 << 20
 
 /** Messages up to the next point where the server answers: Sync, a simple Query, or Flush. */
 export interface Batch {
@@ -17,16 +23,27 @@ export interface Batch {
   readonly end: 'sync' | 'flush'
   /** The command these bytes stand in for: its tag is answered instead of theirs. */
   readonly tag?: string
+  /** True where the first ParseComplete answers a Parse that the client did not send. */
+  readonly parsesFirst?: boolean
 }
 
 export interface ConnectionEvents {
   /** The start-up message came: the client waits for the greeting. */
   startup(connection: LogicalConnection): void
   batch(connection: LogicalConnection): void
-  /** A message of a COPY that is running. */
+  /** Messages of a COPY that is running. */
   copyData(connection: LogicalConnection, bytes: Buffer): void
   cancel(processId: number, key: number): void
+  /** The client broke the protocol: nothing more can be read from it. */
+  broken(connection: LogicalConnection, fields: ErrorFields): void
   closed(connection: LogicalConnection): void
+}
+
+/** A client that was admitted before its stream came here. */
+export interface Admission {
+  readonly parameters: readonly Parameter[]
+  /** Bytes of the longest message it may send. */
+  readonly messageLimit: number
 }
 
 /** What the engine's session is in after this connection's last batch, as ReadyForQuery says it. */
@@ -36,16 +53,13 @@ export class LogicalConnection {
   readonly id: number
   readonly key: number = randomInt(1, 2 ** 31 - 1)
   readonly stream: Duplex
+  readonly names: OwnNames
   settings: readonly Setting[] = []
   /** Batches not yet given to the engine. */
   readonly ready: Batch[] = []
   status: TransactionStatus = 'idle'
   /** True between a Flush and the next Sync: the session cannot be given to anybody else. */
   unsynced = false
-  /** True while the engine reads COPY data from this connection. */
-  copying = false
-  /** True after an error that came from here, not from the engine, until the client's next Sync. */
-  skipping = false
   closed = false
   /** True once the engine has seen this connection. */
   known = false
@@ -53,75 +67,131 @@ export class LogicalConnection {
   waitingSince = 0
   /** The connection whose open transaction the waiting statement was started in, where the caller knows. */
   outer: LogicalConnection | undefined
-  readonly statements: Set<string> = new Set()
-  /** The channels it listens on; the engine listens on those of all connections. */
-  readonly channels: Set<string> = new Set()
-  channelsChanged = false
   readonly #events: ConnectionEvents
-  readonly #reader = new MessageReader()
+  readonly #reader = new MessageReader((type, length) => this.#check(String.fromCharCode(type), length))
+  readonly #messageLimit: number
   #started = false
   #startup: Buffer = Buffer.alloc(0)
   #batch: Buffer[] = []
+  #batchBytes = 0
+  #copying = false
+  #copyData: Buffer[] = []
+  #skipping = false
+  /** Bytes given on that the engine has not taken yet. */
+  #ahead = 0
+  #copyAhead = 0
 
-  constructor(id: number, stream: Duplex, events: ConnectionEvents) {
+  /** `admission`: no start-up message comes. */
+  constructor(id: number, stream: Duplex, events: ConnectionEvents, admission?: Admission) {
     this.id = id
     this.stream = stream
+    this.names = new OwnNames(id)
     this.#events = events
+    this.#messageLimit = admission?.messageLimit ?? MESSAGE_LIMIT
     stream.on('data', (chunk: Buffer) => this.#receive(chunk))
     stream.on('error', () => stream.destroy())
     stream.on('close', () => this.#close())
     stream.on('end', () => this.#close())
+    if (admission !== undefined) this.#start(admission.parameters)
   }
 
   get inTransaction(): boolean {
     return this.status !== 'idle' || this.unsynced
   }
 
+  /** True while the engine reads COPY data from this connection. */
+  get copying(): boolean {
+    return this.#copying
+  }
+
+  set copying(copying: boolean) {
+    this.#copying = copying
+    if (!copying) this.copyTaken(this.#copyAhead)
+  }
+
+  /** The next batch, which the caller gives to the engine. */
+  take(): Batch | undefined {
+    const batch = this.ready.shift()
+    if (batch !== undefined) this.#ahead -= batch.bytes.length
+    this.#readOn()
+    return batch
+  }
+
+  /** The engine took so many bytes of COPY data. */
+  copyTaken(bytes: number): void {
+    this.#copyAhead -= Math.min(bytes, this.#copyAhead)
+    this.#readOn()
+  }
+
+  /** Takes what is left of a pipeline whose start was refused; gives true where its Sync is still to come. */
+  skipPipeline(first: Batch | undefined): boolean {
+    let batch = first
+    while (batch?.end === 'flush' && this.ready.length > 0) batch = this.take()
+    this.#skipping = batch?.end === 'flush'
+    if (this.#skipping) this.#clear()
+    return this.#skipping
+  }
+
   /** Messages that leave the session as a new connection finds it, or undefined where nothing needs to be done. */
   farewell(): Buffer | undefined {
-    if (!this.known || (!this.inTransaction && this.statements.size === 0 && this.channels.size === 0)) return undefined
-    const close = [...this.statements].map((name) => message('C', Buffer.from('S'), name))
-    return Buffer.concat([
-      message('S'),
-      ...(this.inTransaction ? [message('Q', 'rollback')] : []),
-      ...close,
-      message('S'),
-    ])
+    if (!this.known || (!this.inTransaction && this.names.none)) return undefined
+    const rollback = this.inTransaction ? [message('Q', 'rollback')] : []
+    return Buffer.concat([message('S'), ...rollback, ...this.names.closeAll(), message('S')])
   }
 
   #receive(chunk: Buffer): void {
     if (this.closed) return
-    if (this.#started) this.#reader.push(chunk, (type, bytes) => this.#handle(String.fromCharCode(type), bytes))
-    else this.#receiveStartup(chunk)
+    if (!this.#started) {
+      this.#receiveStartup(chunk)
+      return
+    }
+    this.#reader.push(chunk, (type, bytes) => this.#handle(String.fromCharCode(type), bytes))
+    if (this.#copyData.length === 0) return
+    const data = Buffer.concat(this.#copyData)
+    this.#copyData = []
+    this.#copyAhead += data.length
+    this.#pauseIfAhead()
+    this.#events.copyData(this, data)
   }
 
   #receiveStartup(chunk: Buffer): void {
     const bytes = this.#startup.length === 0 ? chunk : Buffer.concat([this.#startup, chunk])
     this.#startup = bytes
-    if (bytes.length < 8) return
-    const length = bytes.readInt32BE(0)
-    if (length < 8 || length > STARTUP_LIMIT) {
+    if (bytes.length < STARTUP_HEADER_BYTES) return
+    const length = startupLength(bytes)
+    if (length === undefined) {
       this.stream.destroy()
       return
     }
     if (bytes.length < length) return
-    const code = bytes.readInt32BE(4)
     this.#startup = Buffer.alloc(0)
-    const rest = bytes.subarray(length)
-    if (code === CODE.ssl || code === CODE.gss) this.stream.write('N')
-    else if (code === CODE.cancel) {
-      this.#events.cancel(bytes.readInt32BE(8), bytes.readInt32BE(12))
+    const request = readStartup(bytes.subarray(0, length))
+    if (request.kind === 'start') this.#start(request.parameters)
+    else if (request.kind === 'cancel') {
+      this.#events.cancel(request.processId, request.key)
       this.stream.end()
       return
-    } else if (code >> 16 === PROTOCOL_MAJOR) {
-      this.settings = startupSettings(bytes.subarray(8, length))
-      this.#started = true
-      this.#events.startup(this)
-    } else {
+    } else if (request.kind === 'unknown') {
       this.stream.destroy()
       return
-    }
-    if (rest.length > 0) this.#receive(rest)
+    } else this.stream.write('N')
+    if (bytes.length > length) this.#receive(bytes.subarray(length))
+  }
+
+  #start(parameters: readonly Parameter[]): void {
+    this.settings = startupSettings(parameters)
+    this.#started = true
+    this.#events.startup(this)
+  }
+
+  #check(type: string, length: number): boolean {
+    if (this.closed) return false
+    const fault = frontendFault(type, length, this.copying, this.#messageLimit)
+    if (fault === undefined) return true
+    this.#clear()
+    this.#copyData = []
+    this.#events.broken(this, { sqlState: '08P01', message: fault })
+    return false
   }
 
   #handle(type: string, bytes: Buffer): void {
@@ -131,105 +201,55 @@ export class LogicalConnection {
       return
     }
     if (this.copying) {
-      this.#events.copyData(this, bytes)
+      this.#copyData.push(bytes)
       return
     }
-    if (this.skipping) {
+    if (this.#skipping) {
       if (type !== 'S') return
-      this.skipping = false
+      this.#skipping = false
       this.stream.write(message('Z', Buffer.from('I')))
       return
     }
-    const replaced = type === 'Q' ? this.#replaceDiscard(readText(bytes, HEADER_BYTES)[0]) : undefined
+    // What is left of a COPY that failed: a server ignores it too.
+    if ('dcf'.includes(type) && this.#batch.length === 0) return
+    const replaced = type === 'Q' ? this.names.replace(readText(bytes, HEADER_BYTES)[0], this.inTransaction) : undefined
     if (replaced !== undefined) {
-      this.#push(replaced)
+      this.#push({ ...replaced, end: 'sync' })
       return
     }
-    this.#batch.push(this.#own(type, bytes))
+    this.#batch.push(this.names.rewrite(type, bytes))
+    this.#batchBytes += bytes.length
     if (type === 'Q' || type === 'S' || type === 'F') this.#finish('sync')
-    else if (type === 'H') this.#finish('flush')
+    else if (type === 'H' || this.#batchBytes > PORTION_BYTES) this.#finish('flush')
   }
 
   #finish(end: Batch['end']): void {
+    const missing = this.names.takeMissing()
+    if (missing !== undefined) this.#batch.unshift(missing)
     const bytes = this.#batch.length === 1 ? (this.#batch[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#batch)
+    this.#clear()
+    if (end === 'sync') this.names.endTurn()
+    this.#push({ bytes, end, parsesFirst: missing !== undefined })
+  }
+
+  #clear(): void {
     this.#batch = []
-    this.#push({ bytes, end })
+    this.#batchBytes = 0
   }
 
   #push(batch: Batch): void {
     this.ready.push(batch)
+    this.#ahead += batch.bytes.length
+    this.#pauseIfAhead()
     this.#events.batch(this)
   }
 
-  /** Statement names are the connection's own on a server; here the one session would mix them up. */
-  #own(type: string, bytes: Buffer): Buffer {
-    if (type === 'Q') {
-      const [text] = readText(bytes, HEADER_BYTES)
-      this.#watchChannels(text)
-      const refusal = refusalOf(text)
-      return refusal === undefined ? bytes : message('Q', refusal)
-    }
-    if (type === 'P') {
-      const [name, next] = readText(bytes, HEADER_BYTES)
-      const [text] = readText(bytes, next)
-      this.#watchChannels(text)
-      const refusal = refusalOf(text)
-      if (refusal !== undefined) return message('P', name === '' ? '' : this.#ownName(name), refusal, Buffer.alloc(2))
-      if (name === '') return bytes
-      this.statements.add(this.#ownName(name))
-      return message('P', this.#ownName(name), bytes.subarray(next))
-    }
-    if (type === 'B') {
-      const [portal, next] = readText(bytes, HEADER_BYTES)
-      const [name, rest] = readText(bytes, next)
-      return name === '' ? bytes : message('B', portal, this.#ownName(name), bytes.subarray(rest))
-    }
-    if ((type === 'D' || type === 'C') && bytes[HEADER_BYTES] === 0x53) {
-      const [name] = readText(bytes, HEADER_BYTES + 1)
-      if (name === '') return bytes
-      if (type === 'C') this.statements.delete(this.#ownName(name))
-      return message(type, Buffer.from('S'), this.#ownName(name))
-    }
-    return bytes
+  #pauseIfAhead(): void {
+    if (this.#ahead + this.#copyAhead > AHEAD_LIMIT) this.stream.pause()
   }
 
-  #ownName(name: string): string {
-    return `${this.id}:${name}`
-  }
-
-  /** DISCARD ALL and DEALLOCATE ALL would take the prepared statements and channels of all connections. */
-  #replaceDiscard(text: string): Batch | undefined {
-    const [, command, plans] = DISCARD.exec(text) ?? []
-    if (command === undefined) return undefined
-    const discards = command.toLowerCase() === 'discard'
-    // In a transaction the engine itself refuses DISCARD ALL, and nothing is lost.
-    if (plans !== undefined || (discards && this.inTransaction)) return undefined
-    const close = [...this.statements].map((name) => message('C', Buffer.from('S'), name))
-    this.statements.clear()
-    if (discards) this.#setChannels(() => this.channels.clear())
-    const reset = discards ? [message('Q', 'reset session authorization; reset all')] : []
-    return {
-      bytes: Buffer.concat([...close, message('S'), ...reset]),
-      end: 'sync',
-      tag: `${command.toUpperCase()} ALL`,
-    }
-  }
-
-  #watchChannels(text: string): void {
-    if (!LISTENS.test(text)) return
-    for (const [, stop, quoted, plain] of text.matchAll(LISTEN)) {
-      const channel = quoted === undefined ? (plain ?? '').toLowerCase() : quoted.replaceAll('""', '"')
-      this.#setChannels(() => {
-        if (stop === undefined) this.channels.add(channel)
-        else if (channel === '*') this.channels.clear()
-        else this.channels.delete(channel)
-      })
-    }
-  }
-
-  #setChannels(change: () => void): void {
-    change()
-    this.channelsChanged = true
+  #readOn(): void {
+    if (this.#ahead + this.#copyAhead <= AHEAD_LIMIT && this.stream.isPaused()) this.stream.resume()
   }
 
   #close(): void {
@@ -239,56 +259,7 @@ export class LogicalConnection {
   }
 }
 
-const DISCARD = /^\s*(discard|deallocate)\s+(?:all|(plans|temp|temporary|sequences))\s*;?\s*$/i
-const LISTENS = /listen/i
-const LISTEN = /\b(un)?listen\s+(?:"((?:[^"]|"")+)"|(\*|[a-z_\u0080-\uffff][\w$\u0080-\uffff]*))/gi
-
-/** What would harm the engine, each as a statement that raises a clear error instead. */
-function refusalOf(text: string): string | undefined {
-  const encoding = ENCODING.exec(text)?.[1]
-  if (encoding !== undefined && !/^(utf-?8|unicode|default)$/i.test(encoding)) return REFUSE_ENCODING
-  return CONCURRENTLY.test(text) ? REFUSE_CONCURRENTLY : undefined
-}
-
-// The engine traps at the first text it converts: its build lacks the conversions.
-const ENCODING = /(?:\bclient_encoding\s*(?:=|\bto\b)|\bset\s+names)\s*['"]?([\w-]+)/i
-const REFUSE_ENCODING =
-  "do $$ begin raise 'the embedded engine speaks UTF8 only' using errcode = '0A000', hint = 'Convert in the client, or use a server.'; end $$"
-
-// They need several sessions: with one they leave an index, and then a table, that cannot be dropped before a re-open.
-const CONCURRENTLY =
-  /(?:^|;)\s*(?:create\s+(?:unique\s+)?index|drop\s+index|reindex\s+(?:\([^)]*\)\s*)?\w+)\s+concurrently\b/i
-const REFUSE_CONCURRENTLY =
-  "do $$ begin raise 'the embedded engine has one session and cannot work on indexes concurrently' using errcode = '0A000', hint = 'Leave CONCURRENTLY out.'; end $$"
-
-/** The settings in a start-up message: its own parameters and those of `options` (`-c name=value`, `--name=value`). */
-function startupSettings(body: Buffer): Setting[] {
-  const words = body.toString('utf8').split('\0')
-  const settings: Setting[] = []
-  for (let at = 0; at + 1 < words.length && words[at] !== ''; at += 2) {
-    const name = words[at] ?? ''
-    const value = words[at + 1] ?? ''
-    if (name === 'options') settings.push(...optionSettings(value))
-    else if (!['user', 'database', 'replication'].includes(name) && !name.startsWith('_pq_.'))
-      settings.push([name, value])
-  }
-  return settings
-}
-
-function optionSettings(text: string): Setting[] {
-  // A backslash makes the next character, such as a space, part of the word.
-  const words = (text.match(/(?:\\.|\S)+/g) ?? []).map((word) => word.replace(/\\(.)/g, '$1'))
-  const settings: Setting[] = []
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] ?? ''
-    const setting = word === '-c' ? (words[++at] ?? '') : word.replace(/^--?c?/, '')
-    const equals = setting.indexOf('=')
-    if (equals > 0) settings.push([setting.slice(0, equals).replaceAll('-', '_'), setting.slice(equals + 1)])
-  }
-  return settings
-}
-
-/** The greeting after a start-up message: no password is asked for inside the process. */
+/** The greeting after a start-up message, to a client that need not say any more who it is. */
 export function greeting(connection: LogicalConnection, parameters: readonly Setting[]): Buffer {
   const own = new Map(connection.settings.map(([name, value]) => [name.toLowerCase(), value]))
   return Buffer.concat([

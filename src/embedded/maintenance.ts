@@ -11,6 +11,8 @@ const CHECKPOINT_BYTES = BigInt(64 << 20)
 /** As autovacuum's thresholds: a base and a share; the share is asked of each table. */
 const CHANGED_ROWS = 5000
 const IDLE_MS = 300
+/** A CHECKPOINT that failed is tried again after this time: on a full disk the next one is likely to fail too. */
+const RETRY_MS = 5000
 
 /** Tables whose size moved away from what the planner knows by a fifth, or that were never analysed. */
 const GROWN_TABLES = `
@@ -28,6 +30,27 @@ from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamesp
 where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema')
   and pg_catalog.pg_relation_size(c.oid) > 0`
 
+/** Maintenance that the embedded engine does by itself; no job of the server's catalog. */
+export interface MaintenanceJob {
+  readonly jobId: undefined
+  readonly kind: 'maintenance'
+  readonly name: 'checkpoint' | 'analyze' | 'vacuum'
+  /** What makes it due. */
+  readonly trigger: string
+  readonly scheduled: true
+  /** Since this process opened the database. */
+  readonly totalRuns: number
+  readonly totalFailures: number
+  readonly lastStart: Date | undefined
+  readonly lastDurationMs: number | undefined
+}
+
+const TRIGGERS: Readonly<Record<MaintenanceJob['name'], string>> = {
+  checkpoint: `after ${CHECKPOINT_BYTES >> 20n} MB of WAL`,
+  analyze: `tables that grew, after ${CHANGED_ROWS} changed rows`,
+  vacuum: `after ${CHANGED_ROWS} updated or deleted rows`,
+}
+
 export class Maintenance implements ServerObserver {
   #server: SessionServer | undefined
   #engine: Engine | undefined
@@ -35,7 +58,14 @@ export class Maintenance implements ServerObserver {
   #changed = 0
   #removed = 0
   #timer: NodeJS.Timeout | undefined
+  #retry: NodeJS.Timeout | undefined
   #working = false
+  readonly #jobs = new Map<MaintenanceJob['name'], MaintenanceJob>()
+
+  /** What it does and has done. */
+  list(): readonly MaintenanceJob[] {
+    return [this.#job('checkpoint'), this.#job('analyze'), this.#job('vacuum')]
+  }
 
   use(server: SessionServer): void {
     this.#server = server
@@ -63,8 +93,7 @@ export class Maintenance implements ServerObserver {
     const written = engine.walBytes()
     if (written - this.#checkpointed > CHECKPOINT_BYTES) {
       this.#checkpointed = written
-      // A failure shows again at the next statement that writes; nothing is lost by a late checkpoint.
-      server.run('checkpoint').catch(() => undefined)
+      this.#checkpoint(server)
     }
     if (this.#changed >= CHANGED_ROWS && this.#timer === undefined && !this.#working) {
       this.#timer = setTimeout(() => this.#tidy(server), IDLE_MS)
@@ -74,7 +103,20 @@ export class Maintenance implements ServerObserver {
 
   stop(): void {
     clearTimeout(this.#timer)
+    clearTimeout(this.#retry)
     this.#server = undefined
+  }
+
+  /** Nothing is lost by a late checkpoint, but the WAL grows until one succeeds. */
+  #checkpoint(server: SessionServer): void {
+    this.#run(server, 'checkpoint', 'checkpoint').then(
+      () => clearTimeout(this.#retry),
+      () => {
+        if (this.#server === undefined) return
+        clearTimeout(this.#retry)
+        this.#retry = setTimeout(() => this.#checkpoint(server), RETRY_MS).unref()
+      },
+    )
   }
 
   async #tidy(server: SessionServer): Promise<void> {
@@ -84,9 +126,9 @@ export class Maintenance implements ServerObserver {
     this.#changed = 0
     this.#removed = 0
     try {
-      for (const name of await this.#names(server, GROWN_TABLES)) await this.#quietly(server, `analyze ${name}`)
+      for (const name of await this.#names(server, GROWN_TABLES)) await this.#quietly(server, 'analyze', name)
       if (removed < CHANGED_ROWS) return
-      for (const name of await this.#names(server, FILLED_TABLES)) await this.#quietly(server, `vacuum ${name}`)
+      for (const name of await this.#names(server, FILLED_TABLES)) await this.#quietly(server, 'vacuum', name)
     } finally {
       this.#working = false
     }
@@ -98,8 +140,41 @@ export class Maintenance implements ServerObserver {
   }
 
   /** Statistics are a help, not a duty: a table that was dropped meanwhile, or a cancel, is no matter. */
-  async #quietly(server: SessionServer, text: string): Promise<void> {
+  async #quietly(server: SessionServer, name: 'analyze' | 'vacuum', table: string): Promise<void> {
     if (this.#server === undefined) return
-    await server.run(text).catch(() => undefined)
+    await this.#run(server, name, `${name} ${table}`).catch(() => undefined)
+  }
+
+  async #run(server: SessionServer, name: MaintenanceJob['name'], text: string): Promise<void> {
+    const lastStart = new Date()
+    const started = performance.now()
+    let failed = 1
+    try {
+      await server.run(text)
+      failed = 0
+    } finally {
+      const before = this.#job(name)
+      this.#jobs.set(name, {
+        ...before,
+        lastStart,
+        lastDurationMs: performance.now() - started,
+        totalRuns: before.totalRuns + 1,
+        totalFailures: before.totalFailures + failed,
+      })
+    }
+  }
+
+  #job(name: MaintenanceJob['name']): MaintenanceJob {
+    const never = { totalRuns: 0, totalFailures: 0, lastStart: undefined, lastDurationMs: undefined }
+    return (
+      this.#jobs.get(name) ?? {
+        jobId: undefined,
+        kind: 'maintenance',
+        name,
+        trigger: TRIGGERS[name],
+        scheduled: true,
+        ...never,
+      }
+    )
   }
 }

@@ -3,6 +3,8 @@ import { HEADER_BYTES } from '../wire/message.ts'
 /** Messages the session server has to see whole: results, by far the most bytes, pass unread. */
 const WATCHED = new Set(['Z', 'E', 'A', 'C', 'G'].map((type) => type.charCodeAt(0)))
 const DATA_ROW = 'D'.charCodeAt(0)
+const NOTICE = 'N'.charCodeAt(0)
+const PARSE_COMPLETE = '1'.charCodeAt(0)
 
 /** Looks at a watched message; what it gives goes to the client instead, undefined leaves it as it is. */
 export type Look = (type: string, bytes: Buffer) => Buffer | undefined
@@ -16,11 +18,11 @@ export class OutputScanner {
   #skip = 0
   /** The start of a message that was cut in its header or that is watched. */
   #rest: Buffer = Buffer.alloc(0)
-  readonly #everything: boolean
+  readonly #also: ReadonlySet<number>
 
-  /** `everything` watches data rows too. */
-  constructor(everything = false) {
-    this.#everything = everything
+  /** `everything` watches data rows and notices too, `parses` the answers to Parse. */
+  constructor(everything = false, parses = false) {
+    this.#also = new Set([...(everything ? [DATA_ROW, NOTICE] : []), ...(parses ? [PARSE_COMPLETE] : [])])
   }
 
   /** The bytes for the client. */
@@ -34,7 +36,7 @@ export class OutputScanner {
     while (at < bytes.length) {
       const whole = bytes.length - at >= HEADER_BYTES
       const type = bytes[at] ?? 0
-      const watched = WATCHED.has(type) || (this.#everything && type === DATA_ROW)
+      const watched = WATCHED.has(type) || this.#also.has(type)
       const end = whole ? at + 1 + bytes.readInt32BE(at + 1) : Number.POSITIVE_INFINITY
       if (!whole || (watched && end > bytes.length)) {
         parts.push(bytes.subarray(from, at))

@@ -25,6 +25,15 @@ export function waitRefusal(nested: boolean, waitedMs: number): ErrorFields {
   }
 }
 
+/** What a statement is told that waited too long for a result that another connection does not read on. */
+export function readerRefusal(waitedMs: number): ErrorFields {
+  return {
+    sqlState: OwnState.busy,
+    message: `Another connection's result, of which nothing was read for ${Math.round(waitedMs)} ms, holds the embedded engine.`,
+    hint: 'Inside a loop over a stream run no other statements, or gather the result first: the embedded engine has one session.',
+  }
+}
+
 /** What a connection is told when the engine is gone: whether its statement ran decides whether it may be repeated. */
 export function lossOf(
   lost: { readonly running: boolean; readonly inTransaction: boolean },

@@ -16,14 +16,65 @@ import {
   readTextRow,
 } from '../wire/message.ts'
 import type { Engine, EngineEvents } from './engine.ts'
+import type { Setting } from './engine-message.ts'
+import { UNREAD_LIMIT } from './engine-message.ts'
 import { InProcessSocket } from './in-process-socket.ts'
-import { type Batch, greeting, LogicalConnection, type TransactionStatus } from './logical-connection.ts'
+import {
+  type Admission,
+  type Batch,
+  type ConnectionEvents,
+  greeting,
+  LogicalConnection,
+  type TransactionStatus,
+} from './logical-connection.ts'
 import { OutputScanner } from './output-scanner.ts'
-import { lossOf, OwnState, timeoutError, waitRefusal } from './refusal.ts'
+import { lossOf, OwnState, readerRefusal, timeoutError, waitRefusal } from './refusal.ts'
+
+/** How a statement of the engine's own runs. */
+export interface WorkOptions {
+  /** `new`: in a session of its own, with the settings of a new connection. `same`: in the one that began with `new`. */
+  readonly session?: 'new' | 'same'
+  /** Settings that the new session starts with. */
+  readonly settings?: readonly Setting[]
+  /** It is cancelled after this time; 0 is none. */
+  readonly limitMs?: number
+  /** It is cancelled when a connection has waited for it so long. */
+  readonly yieldAfterMs?: number | undefined
+  readonly signal?: AbortSignal
+}
+
+/** What a statement of the engine's own gave. */
+export interface WorkResult {
+  /** As text; NULL is empty. */
+  readonly rows: string[][]
+  readonly notices: readonly string[]
+}
+
+/** Runs SQL while no connection has its turn. */
+export type RunWork = (text: string, options?: WorkOptions) => Promise<WorkResult>
+
+/** A statement of the engine's own failed. */
+export class WorkError extends Error {
+  /** The fields of the server's ErrorResponse, by their letters. */
+  readonly fields: ReadonlyMap<string, string>
+  /** Set where it was cancelled by this side: on request, by its limit, or for a connection that waits. */
+  readonly cancelled: Running['reason'] | undefined
+
+  constructor(fields: ReadonlyMap<string, string>, cancelled: Running['reason'] | undefined) {
+    super(fields.get('M') ?? 'unknown error')
+    this.fields = fields
+    this.cancelled = fields.get('C') === '57014' ? cancelled : undefined
+  }
+}
 
 export interface SessionServerOptions {
   /** How long a statement waits for another connection's open transaction before it is refused. */
   readonly lockWaitMs: number
+}
+
+interface CloseOptions {
+  readonly discard?: boolean
+  readonly keep?: boolean
 }
 
 /** What the server tells its maintenance. */
@@ -41,12 +92,23 @@ const TICK_MS = 20
 const NESTED_WAIT_MS = 200
 const CANCEL_PATIENCE_MS = 2000
 const INTERNAL = 0
+/** The session of work that has one of its own. */
+const FRESH = -1
 
 const STATUS: Readonly<Record<string, TransactionStatus>> = { I: 'idle', T: 'transaction', E: 'failed' }
+const LETTER: Readonly<Record<TransactionStatus, string>> = { idle: 'I', transaction: 'T', failed: 'E' }
 
 interface InternalWork {
   readonly text: string
-  readonly resolve: (rows: string[][]) => void
+  readonly options: WorkOptions
+  /** Part of a lease: the engine's own business in the background, which keeps no process alive. */
+  readonly leased: boolean
+  readonly resolve: (result: WorkResult) => void
+  readonly reject: (error: Error) => void
+}
+
+interface Lease {
+  readonly granted: () => void
   readonly reject: (error: Error) => void
 }
 
@@ -58,10 +120,13 @@ interface Running {
   readonly startedAt: number
   readonly scanner: OutputScanner
   cancelledAt: number | undefined
-  reason: 'request' | 'timeout'
+  reason: 'request' | 'timeout' | 'yield'
   failed: boolean
+  /** False until the answer to a Parse came that the client did not send. */
+  parsed: boolean
   answer: string[][]
-  error: string | undefined
+  notices: string[]
+  error: ReadonlyMap<string, string> | undefined
 }
 
 export class SessionServer {
@@ -72,12 +137,19 @@ export class SessionServer {
   readonly #bySocket = new WeakMap<Duplex, LogicalConnection>()
   readonly #waiting: LogicalConnection[] = []
   readonly #work: InternalWork[] = []
+  readonly #leases: Lease[] = []
+  /** While a lease is held, connections wait. */
+  #leased = false
+  /** True after a lease until a connection had its turn: they alternate. */
+  #leasedLast = false
   #engine: Engine | undefined
   #broken: Error | undefined
   #owner: LogicalConnection | undefined
   #ownerSince = 0
   #ownerIdleSince = 0
   #running: Running | undefined
+  /** Since when the running statement waits for its client to read. */
+  #heldSince: number | undefined
   #nextId = 1
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -97,6 +169,7 @@ export class SessionServer {
     const engine = await this.#openEngine({
       output: (bytes, taken) => this.#output(bytes, taken),
       idle: () => this.#idle(),
+      copied: (bytes) => this.#running?.connection?.copyTaken(bytes),
       refused: (text) => this.#refusedByEngine(text),
       gone: (text) => this.#lostEngine(OwnState.trapped, text),
     })
@@ -117,16 +190,27 @@ export class SessionServer {
     return client
   }
 
-  /** Serves a connection that arrived on `stream`. */
-  attach(stream: Duplex): LogicalConnection {
-    const connection = new LogicalConnection(this.#nextId++, stream, {
+  /** Serves a connection that arrived on `stream`; `admission` where its start-up was read already. */
+  attach(stream: Duplex, admission?: Admission): LogicalConnection {
+    const events: ConnectionEvents = {
       startup: (started) => this.#startup(started),
       batch: (started) => this.#enqueue(started),
-      copyData: (_, bytes) => this.#engine?.post(connection.id, bytes),
-      cancel: (processId, key) => this.#cancelRequest(processId, key),
+      copyData: (started, bytes) => this.#engine?.post(started.id, bytes),
+      cancel: (processId, key) => this.cancel(processId, key),
+      broken: (broken, fields) => this.end(broken, fields),
       closed: (gone) => this.#disconnected(gone),
-    })
-    return connection
+    }
+    return new LogicalConnection(this.#nextId++, stream, events, admission)
+  }
+
+  /** Cancels the statement that this connection runs or waits with; its key is what its client was given. */
+  cancel(processId: number, key: number): void {
+    this.#cancelRequest(processId, key)
+  }
+
+  /** Ends a connection with an error; its transaction is rolled back. */
+  end(connection: LogicalConnection, fields: ErrorFields): void {
+    if (!connection.closed) this.#end(connection, fields)
   }
 
   /**
@@ -139,25 +223,47 @@ export class SessionServer {
   }
 
   /** Runs SQL as the engine's own when nobody else needs it; gives its rows as text. */
-  run(text: string): Promise<string[][]> {
-    return new Promise((resolve, reject) => {
-      this.#work.push({ text, resolve, reject })
+  async run(text: string): Promise<string[][]> {
+    const { rows } = await new Promise<WorkResult>((resolve, reject) => {
+      this.#work.push({ text, options: {}, leased: false, resolve, reject })
       this.#next()
+    })
+    return rows
+  }
+
+  /**
+   * Keeps the engine for several statements, while no transaction is open: connections wait until `use` is done. Leases
+   * and connections take turns. Rejects when the engine ends meanwhile, whatever was opened in its place.
+   */
+  async lease<T>(use: (run: RunWork) => Promise<T>): Promise<T> {
+    await new Promise<void>((granted, reject) => {
+      this.#leases.push({ granted, reject })
+      this.#next()
+    })
+    const engine = this.#engine
+    try {
+      return await use((text, options = {}) => this.#runLeased(engine, text, options))
+    } finally {
+      this.#leased = false
+      this.#next()
+    }
+  }
+
+  #runLeased(engine: Engine | undefined, text: string, options: WorkOptions): Promise<WorkResult> {
+    return new Promise((resolve, reject) => {
+      if (engine === undefined || engine !== this.#engine || this.#closed) {
+        reject(new Error('the engine ended'))
+        return
+      }
+      this.#startWork(engine, { text, options, leased: true, resolve, reject })
     })
   }
 
-  /** True while a connection waits for its turn. */
-  get contended(): boolean {
-    return this.#waiting.length > 0
-  }
-
-  /** Ends the engine's own statement that runs now, if one does. */
-  cancelWork(): void {
-    if (this.#running?.work !== undefined) this.#cancelRunning('request')
-  }
-
-  /** Ends all connections and closes the engine; `discard` leaves the directory as it is, to be thrown away. */
-  async close({ discard = false }: { readonly discard?: boolean } = {}): Promise<void> {
+  /**
+   * Ends all connections and closes the engine; `discard` leaves the directory as it is, to be thrown away, and `keep`
+   * leaves the engine to whoever opened it.
+   */
+  async close({ discard = false, keep = false }: CloseOptions = {}): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     for (const connection of this.#connections.values()) connection.stream.destroy()
@@ -165,7 +271,8 @@ export class SessionServer {
     const deadline = performance.now() + CANCEL_PATIENCE_MS
     while (this.#engine?.busy && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 1))
     clearInterval(this.#timer)
-    for (const work of this.#work.splice(0)) work.reject(new Error('closed'))
+    for (const work of [...this.#work.splice(0), ...this.#leases.splice(0)]) work.reject(new Error('closed'))
+    if (keep && !this.#engine?.busy) return
     if (discard || this.#engine?.busy) await this.#engine?.terminate()
     else await this.#engine?.close()
     this.#engine = undefined
@@ -199,17 +306,25 @@ export class SessionServer {
     if (engine === undefined || engine.busy || this.#running !== undefined) return
     const owner = this.#owner
     if (owner !== undefined) {
-      const batch = owner.ready.shift()
+      const batch = owner.take()
       if (batch !== undefined) this.#dispatch(engine, owner, batch)
       return
     }
+    if (this.#leased) return
     const work = this.#work.shift()
     if (work !== undefined) {
-      this.#start(engine, INTERNAL, query(work.text), { connection: undefined, batch: undefined, work })
+      this.#startWork(engine, work)
       return
     }
+    if (this.#leases.length > 0 && (this.#waiting.length === 0 || !this.#leasedLast)) {
+      this.#leased = true
+      this.#leasedLast = true
+      this.#leases.shift()?.granted()
+      return
+    }
+    this.#leasedLast = false
     const connection = this.#waiting.shift()
-    const batch = connection?.ready.shift()
+    const batch = connection?.take()
     if (connection === undefined || batch === undefined) return
     this.#owner = connection
     this.#ownerSince = performance.now()
@@ -222,19 +337,31 @@ export class SessionServer {
     this.#start(engine, connection.id, batch.bytes, { connection, batch, work: undefined })
   }
 
+  #startWork(engine: Engine, work: InternalWork): void {
+    const { session, settings = [] } = work.options
+    if (session === 'new') engine.openConnection(FRESH, settings)
+    const id = session === undefined ? INTERNAL : FRESH
+    this.#start(engine, id, query(work.text), { connection: undefined, batch: undefined, work })
+  }
+
   #start(engine: Engine, id: number, bytes: Buffer, what: Pick<Running, 'connection' | 'batch' | 'work'>): void {
     this.#running = {
       ...what,
       startedAt: performance.now(),
-      scanner: new OutputScanner(what.work !== undefined || what.batch?.tag !== undefined),
+      scanner: new OutputScanner(
+        what.work !== undefined || what.batch?.tag !== undefined,
+        what.batch?.parsesFirst === true,
+      ),
+      parsed: what.batch?.parsesFirst !== true,
       cancelledAt: undefined,
       reason: 'request',
       failed: false,
       answer: [],
+      notices: [],
       error: undefined,
     }
     this.#watch()
-    engine.post(id, bytes)
+    engine.post(id, bytes, { background: what.work?.leased === true })
   }
 
   #output(bytes: Buffer, taken: () => void): void {
@@ -254,14 +381,21 @@ export class SessionServer {
   #look(running: Running, type: string, bytes: Buffer): Buffer | undefined {
     const { connection, batch, work } = running
     if (work !== undefined) {
-      if (type === 'E') running.error = readFields(bytes.subarray(HEADER_BYTES)).get('M') ?? 'unknown error'
-      if (type === 'D') running.answer.push(readTextRow(bytes))
+      if (type === 'E') running.error ??= readFields(bytes.subarray(HEADER_BYTES))
+      else if (type === 'N') running.notices.push(readFields(bytes.subarray(HEADER_BYTES)).get('M') ?? '')
+      else if (type === 'D') running.answer.push(readTextRow(bytes))
+      else if (type === 'A') this.#notify(bytes, undefined)
       return EMPTY
     }
     if (connection === undefined) return EMPTY
+    if (type === '1') {
+      const sent = running.parsed
+      running.parsed = true
+      return sent ? undefined : EMPTY
+    }
     if (type === 'A') {
       this.#notify(bytes, connection)
-      return connection.channels.has(readText(bytes, HEADER_BYTES + 4)[0]) ? undefined : EMPTY
+      return connection.names.channels.has(readText(bytes, HEADER_BYTES + 4)[0]) ? undefined : EMPTY
     }
     if (type === 'Z') {
       connection.status = STATUS[String.fromCharCode(bytes[HEADER_BYTES] ?? 0)] ?? 'idle'
@@ -279,10 +413,16 @@ export class SessionServer {
   }
 
   /** A notification goes to everybody who listens on its channel; the running connection gets it in its own stream. */
-  #notify(bytes: Buffer, running: LogicalConnection): void {
+  #notify(bytes: Buffer, running: LogicalConnection | undefined): void {
     const [channel] = readText(bytes, HEADER_BYTES + 4)
     for (const connection of this.#connections.values())
-      if (connection !== running && connection.channels.has(channel)) connection.stream.write(Buffer.from(bytes))
+      if (connection !== running && connection.names.channels.has(channel)) this.#tell(connection, Buffer.from(bytes))
+  }
+
+  /** A listener that reads nothing must not fill this process's memory. */
+  #tell(connection: LogicalConnection, bytes: Buffer): void {
+    if (connection.stream.writableLength > UNREAD_LIMIT) connection.stream.destroy()
+    else connection.stream.write(bytes)
   }
 
   #idle(): void {
@@ -292,8 +432,9 @@ export class SessionServer {
     this.#running = undefined
     const { connection, work } = running
     if (work !== undefined) {
-      if (running.error === undefined) work.resolve(running.answer)
-      else work.reject(new Error(running.error))
+      const { error, answer: rows, notices, cancelledAt, reason } = running
+      if (error === undefined) work.resolve({ rows, notices })
+      else work.reject(new WorkError(error, cancelledAt === undefined ? undefined : reason))
     } else if (connection !== undefined) this.#finished(running, connection)
     if (this.#owner === undefined) this.#observer.free()
     this.#next()
@@ -302,9 +443,9 @@ export class SessionServer {
   #finished({ batch, failed }: Running, connection: LogicalConnection): void {
     if (batch?.tag !== undefined) {
       if (!failed) connection.stream.write(message('C', batch.tag))
-      connection.stream.write(message('Z', Buffer.from('I')))
+      connection.stream.write(message('Z', Buffer.from(LETTER[connection.status])))
     }
-    if (connection.channelsChanged) this.#listenAgain(connection)
+    if (connection.names.channelsChanged) this.#listenAgain(connection)
     this.#ownerIdleSince = performance.now()
     if (connection.inTransaction && !connection.closed) return
     if (connection.closed && connection.ready.length > 0) return
@@ -316,8 +457,8 @@ export class SessionServer {
 
   /** One connection's UNLISTEN ended the engine's listening for all: the others' channels are taken up again. */
   #listenAgain(connection: LogicalConnection): void {
-    connection.channelsChanged = false
-    const channels = new Set([...this.#connections.values()].flatMap((one) => [...one.channels]))
+    connection.names.channelsChanged = false
+    const channels = new Set([...this.#connections.values()].flatMap((one) => [...one.names.channels]))
     if (channels.size === 0) return
     const text = [...channels].map((channel) => `listen "${channel.replaceAll('"', '""')}"`).join('; ')
     this.run(text).catch(() => this.#disconnectListeners())
@@ -325,13 +466,15 @@ export class SessionServer {
 
   #disconnectListeners(): void {
     for (const connection of this.#connections.values())
-      if (connection.channels.size > 0)
+      if (connection.names.channels.size > 0)
         this.#end(connection, { sqlState: '57P01', message: 'The engine could not listen on the channels any more.' })
   }
 
   #refusedByEngine(text: string): void {
     const connection = this.#running?.connection
+    const work = this.#running?.work
     this.#running = undefined
+    work?.reject(new Error(text))
     if (connection !== undefined) {
       connection.known = false
       connection.unsynced = false
@@ -363,11 +506,10 @@ export class SessionServer {
   #refuse(connection: LogicalConnection, fields: ErrorFields): void {
     const at = this.#waiting.indexOf(connection)
     if (at >= 0) this.#waiting.splice(at, 1)
-    const batch = connection.ready.shift()
+    const batch = connection.take()
     connection.outer = undefined
     connection.stream.write(errorResponse(fields))
-    if (batch?.end === 'flush') connection.skipping = true
-    else connection.stream.write(message('Z', Buffer.from('I')))
+    if (!connection.skipPipeline(batch)) connection.stream.write(message('Z', Buffer.from('I')))
     if (connection.ready.length > 0) this.#enqueue(connection)
   }
 
@@ -393,7 +535,7 @@ export class SessionServer {
       this.#next()
       return
     }
-    connection.channels.clear()
+    connection.names.channels.clear()
     if (bytes !== undefined) connection.ready.push({ bytes, end: 'sync' })
     if (!running && this.#owner !== connection) this.#waiting.push(connection)
     this.#next()
@@ -427,10 +569,13 @@ export class SessionServer {
   }
 
   #watch(): void {
-    if (this.#timer !== undefined || this.#closed) return
+    if (this.#closed) return
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS)
     // It keeps the process alive while a statement waits or a transaction is open: else a process whose last hope is a
     // refusal would end before it, in silence.
-    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    const background = this.#running?.work?.leased === true && this.#waiting.length === 0
+    if (background) this.#timer.unref()
+    else this.#timer.ref()
   }
 
   /** Everything that depends on time passing; runs only while there is something to watch. */
@@ -446,6 +591,7 @@ export class SessionServer {
       this.#timer = undefined
       return
     }
+    this.#heldSince = running !== undefined && engine.held ? (this.#heldSince ?? now) : undefined
     for (const waiter of [...this.#waiting]) this.#watchWaiter(waiter, now)
   }
 
@@ -455,9 +601,20 @@ export class SessionServer {
       else engine.cancel()
       return
     }
-    if (running.connection === undefined) return
+    if (running.work !== undefined) {
+      this.#watchWork(running, running.work.options, now)
+      return
+    }
     const limit = engine.statementTimeoutMs()
     if (limit > 0 && now - running.startedAt >= limit) this.#cancelRunning('timeout')
+  }
+
+  #watchWork({ startedAt }: Running, { limitMs = 0, yieldAfterMs, signal }: WorkOptions, now: number): void {
+    const since = this.#waiting.reduce((first, { waitingSince }) => Math.min(first, waitingSince), now)
+    if (signal?.aborted) this.#cancelRunning('request')
+    else if (limitMs > 0 && now - startedAt >= limitMs) this.#cancelRunning('timeout')
+    else if (yieldAfterMs !== undefined && now - Math.max(since, startedAt) >= yieldAfterMs)
+      this.#cancelRunning('yield')
   }
 
   async #giveUp(engine: Engine): Promise<void> {
@@ -468,13 +625,18 @@ export class SessionServer {
 
   #watchIdleTransaction(engine: Engine, owner: LogicalConnection, now: number): void {
     const limit = engine.idleInTransactionTimeoutMs()
-    if (limit > 0 && owner.status !== 'idle' && now - this.#ownerIdleSince >= limit)
+    if (limit > 0 && owner.inTransaction && now - this.#ownerIdleSince >= limit)
       this.#end(owner, { sqlState: '25P03', message: 'terminating connection due to idle-in-transaction timeout' })
   }
 
   #watchWaiter(waiter: LogicalConnection, now: number): void {
     const owner = this.#owner
     const idle = this.#running === undefined
+    const unread = this.#heldSince === undefined ? 0 : now - Math.max(waiter.waitingSince, this.#heldSince)
+    if (unread > this.#options.lockWaitMs) {
+      this.#refuse(waiter, readerRefusal(unread))
+      return
+    }
     // A single statement, however long, is waited for; a transaction is not.
     if (owner === undefined || !(idle ? owner.inTransaction : owner.status !== 'idle')) return
     const nested = waiter.outer === owner && idle

@@ -55,18 +55,40 @@ export class SessionSettings {
   /** What RESET goes back to at this moment. */
   #defaults: readonly Setting[] = []
   #current: number
+  #remembered: { readonly count: number; readonly current: number } | undefined
 
-  /** `names` are all settings a session may change; `owner` is the connection whose turn it is now. */
-  constructor(engine: EngineHandle, runner: StatementRunner, names: readonly string[], owner: number) {
+  /** `names` are all settings, by whether a session may change them; `owner` is the connection whose turn it is now. */
+  constructor(
+    engine: EngineHandle,
+    runner: StatementRunner,
+    names: { readonly changeable: readonly string[]; readonly fixed: readonly string[] },
+    owner: number,
+  ) {
     this.#engine = engine
     this.#runner = runner
-    const others = names.map((name) => name.toLowerCase()).filter((name) => !IDENTITY.includes(name))
+    const others = names.changeable.map((name) => name.toLowerCase()).filter((name) => !IDENTITY.includes(name))
     this.#names = [...IDENTITY, ...others]
     this.#pointers = this.#names.map((name) => cString(this.#engine, name))
-    this.#known = new Set(this.#names)
+    this.#known = new Set([...this.#names, ...names.fixed.map((name) => name.toLowerCase())])
     this.#current = owner
     this.#connections.set(owner, { pending: [], defaults: [], values: undefined })
     this.#base = this.#read()
+  }
+
+  /** Remembers this moment; afterwards `rewind` goes back to it, together with the engine's memory. */
+  remember(): void {
+    this.#remembered = { count: this.#names.length, current: this.#current }
+  }
+
+  /** No connection of the time before is left. */
+  rewind(): void {
+    const { count, current } = this.#remembered ?? { count: this.#names.length, current: this.#current }
+    for (const name of this.#names.splice(count)) this.#known.delete(name)
+    this.#pointers.length = count
+    this.#connections.clear()
+    this.#connections.set(current, { pending: [], defaults: [], values: undefined })
+    this.#defaults = []
+    this.#current = current
   }
 
   open(connection: number, settings: readonly Setting[]): void {

@@ -12,7 +12,13 @@ import { engineChecksum } from './engine-package.ts'
 const FORMAT = 4
 const MAGIC = Buffer.from('TSDBPACK')
 const CHECKSUM_BYTES = 4
-const IGNORE = { output: (_: Buffer, taken: () => void): void => taken(), idle: noop, refused: noop, gone: noop }
+const IGNORE = {
+  output: (_: Buffer, taken: () => void): void => taken(),
+  idle: noop,
+  copied: noop,
+  refused: noop,
+  gone: noop,
+}
 
 function noop(): void {}
 

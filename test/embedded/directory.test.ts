@@ -28,6 +28,7 @@ function run(program: string, options: { readonly uid?: number; readonly env?: N
     encoding: 'utf8',
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 20_000,
     ...(options.uid === undefined ? {} : { uid: options.uid }),
   })
 }
@@ -136,6 +137,17 @@ describe('one clear error for', () => {
     const answer = run(`${drop}${attempt(directory)}`, { env: { HOME: home, XDG_CACHE_HOME: join(home, 'cache') } })
     rmSync(home, { recursive: true })
     expect(answer).toContain('ConnectionError DIRECTORY_READ_ONLY')
+  })
+
+  test.skipIf(process.platform !== 'linux')('a place where the kernel lets nobody make a directory', () => {
+    // For this one mkdir answers ENOENT, on which Node's recursive mkdir never ends; run() then times out.
+    expect(run(attempt('/proc/tsdbkit'))).toContain('ConnectionError DIRECTORY_READ_ONLY')
+    expect(run(attempt('/proc/tsdbkit/a/b'))).toContain('ConnectionError DIRECTORY_READ_ONLY')
+  })
+
+  test('directories in between are made', () => {
+    const directory = join(scratch, 'some/new/path')
+    expect(run(attempt(directory))).toBe('opened\n')
   })
 
   test('a package that is not installed', () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -60,3 +60,22 @@ test('dead rows are taken away', async () => {
     ]
   await expect.poll(visible, { timeout: 15_000, interval: 100 }).toBe(true)
 })
+
+test('a CHECKPOINT that failed is made up for soon, also when nothing more is written', async () => {
+  const redo = async (): Promise<unknown> =>
+    (await db.executeQuery('select redo_lsn::text as lsn from pg_control_checkpoint()')).rows[0]?.['lsn']
+  await db.executeQuery('create table late (i int, t text)')
+  await db.executeQuery('checkpoint')
+  const before = await redo()
+  const needed = join(directory, 'db/pgdata/pg_logical/snapshots')
+  renameSync(needed, `${needed}.away`)
+  writeFileSync(needed, 'no directory')
+  await expect(db.executeQuery('checkpoint')).rejects.toMatchObject({ name: 'QueryError' })
+  for (let i = 0; i < 8; i++) {
+    await db.executeQuery("insert into late select i, repeat('x', 500) from generate_series(1, 18000) i")
+  }
+  expect(await redo()).toBe(before)
+  rmSync(needed)
+  renameSync(`${needed}.away`, needed)
+  await expect.poll(redo, { timeout: 15_000, interval: 200 }).not.toBe(before)
+}, 60_000)

@@ -31,7 +31,7 @@ test('however the output is cut, the watched messages are seen whole and in orde
           }),
         ),
       )
-      const watched = everything ? 'ZEACGD' : 'ZEACG'
+      const watched = everything ? 'ZEACGDN' : 'ZEACG'
       expect(seen).toEqual(list.map(([type]) => type).filter((type) => watched.includes(type)))
       const expected = list.map(([type, body]) =>
         type === 'A' ? Buffer.alloc(0) : type === 'E' ? Buffer.from('changed') : message(type, body),

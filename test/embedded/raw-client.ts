@@ -59,10 +59,10 @@ export class RawClient {
     this.stream.write(Buffer.concat(messages))
   }
 
-  /** Takes the replies up to the first of this type; rejects when the connection ends before. */
-  async until(type: string): Promise<Reply[]> {
+  /** Takes the replies up to the first of one of these types; rejects when the connection ends before. */
+  async until(types: string): Promise<Reply[]> {
     for (;;) {
-      const at = this.replies.findIndex((reply) => reply.type === type)
+      const at = this.replies.findIndex((reply) => types.includes(reply.type))
       if (at >= 0) return this.replies.splice(0, at + 1)
       if (this.stream.destroyed) throw new Error(`closed after ${describe(this.replies)}`)
       await new Promise<void>((resolve) => {

@@ -1,0 +1,205 @@
+/**
+ * Runs due jobs, one at a time, between the users' statements: the engine has no background workers. What it writes
+ * about a run is in job-record.ts.
+ */
+import { quoteLiteral } from '../sql/literal.ts'
+import type { Setting } from './engine-message.ts'
+import { type BegunRun, beginSql, endSql, nextDueSql, RECOVER, readBegun, requeueSql } from './job-record.ts'
+import { type RunWork, type ServerObserver, type SessionServer, WorkError } from './session-server.ts'
+
+export interface SchedulerOptions {
+  /** A run is cancelled and queued again when a connection has waited for it so long; undefined: never. */
+  readonly yieldAfterMs: number | undefined
+}
+
+/** What a run did, where it was watched. */
+export interface FinishedRun {
+  readonly jobId: number
+  /** What the server calls the job. */
+  readonly name: string
+  /** `requeued`: it was cancelled for a connection that waited, and did not count. */
+  readonly outcome: 'success' | 'failure' | 'requeued'
+  readonly durationMs: number
+  readonly error: WorkError | undefined
+  readonly effect: JobEffect
+}
+
+/** What a policy did to its hypertable or continuous aggregate; 0 for everything else. */
+export interface JobEffect {
+  readonly chunksDropped: number
+  readonly chunksCompressed: number
+  /** Rows of the aggregate that were written anew. */
+  readonly rowsRefreshed: number
+}
+
+const TICK_MS = 500
+/** After open: jobs that became due while nothing was open run soon, but do not delay the first statement. */
+const FIRST_TICK_MS = 100
+/** After a run that made room, or a failure to write down a run. */
+const PAUSE_MS = 1000
+const SUPERUSER = 'postgres'
+const NO_EFFECT: JobEffect = { chunksDropped: 0, chunksCompressed: 0, rowsRefreshed: 0 }
+const WRITTEN_ROWS = /^inserted (\d+) row\(s\) into materialization table/
+const NEVER = Number.POSITIVE_INFINITY
+
+export class Scheduler implements ServerObserver {
+  readonly #server: SessionServer
+  readonly #options: SchedulerOptions
+  /** True where a statement may have changed a job since it was last asked which is due. */
+  #changed = true
+  #recovered = false
+  /** By the clock of this machine, milliseconds. */
+  #nextDue = NEVER
+  #pausedUntil = 0
+  #running: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  readonly #stopped = new AbortController()
+
+  constructor(server: SessionServer, options: SchedulerOptions) {
+    this.#server = server
+    this.#options = options
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#tick()
+      this.#timer = setInterval(() => this.#tick(), TICK_MS).unref()
+    }, FIRST_TICK_MS).unref()
+  }
+
+  /** An engine was opened: what the one before left open has to be closed. */
+  opened(): void {
+    this.#recovered = false
+    this.#changed = true
+  }
+
+  /** Any statement may have changed a job. */
+  completed(): void {
+    this.#changed = true
+  }
+
+  free(): void {}
+
+  /** Cancels the run under way, which is queued again and did not count, and starts no other. */
+  async stop(): Promise<void> {
+    this.#stopped.abort()
+    clearInterval(this.#timer)
+    // Work in the background keeps no process alive, but whoever closes waits for it.
+    const alive = setInterval(() => undefined, TICK_MS)
+    await this.#running
+    clearInterval(alive)
+  }
+
+  /** Closes what an engine that ended left open. */
+  async recover(run: RunWork): Promise<void> {
+    if (this.#recovered) return
+    await run(RECOVER)
+    this.#recovered = true
+  }
+
+  /** Runs the first job that is due at `at`, SQL for a time; undefined where none is. */
+  async runDue(run: RunWork, at: string, watched = false): Promise<FinishedRun | undefined> {
+    const [row] = (await run(beginSql(at))).rows
+    if (row === undefined) return undefined
+    const begun = readBegun(row)
+    const started = performance.now()
+    let effect = NO_EFFECT
+    let error: WorkError | undefined
+    try {
+      effect = watched ? await this.#watch(run, begun) : await this.#call(run, begun).then(() => NO_EFFECT)
+    } catch (cause) {
+      if (!(cause instanceof WorkError)) throw cause
+      error = cause
+    }
+    const outcome = await this.#finish(run, begun, error)
+    const durationMs = performance.now() - started
+    return { jobId: begun.jobId, name: begun.name, outcome, durationMs, error, effect }
+  }
+
+  /** Runs a job and finds out what it did. */
+  async #watch(run: RunWork, begun: BegunRun): Promise<JobEffect> {
+    const before = await countChunks(run, begun)
+    // Only the log says how many rows a refresh wrote.
+    const { notices } = await this.#call(run, begun, [['client_min_messages', 'log']])
+    const after = await countChunks(run, begun)
+    return {
+      chunksDropped: Math.max(before.all - after.all, 0),
+      chunksCompressed: Math.max(after.compressed - before.compressed, 0),
+      rowsRefreshed: notices.reduce((sum, notice) => sum + Number(WRITTEN_ROWS.exec(notice)?.[1] ?? 0), 0),
+    }
+  }
+
+  async #call(run: RunWork, begun: BegunRun, settings: readonly Setting[] = []): ReturnType<RunWork> {
+    const asOther = begun.owner !== SUPERUSER
+    const owner = `set session authorization ${quoteLiteral(begun.owner)}`
+    if (asOther) await run(owner, { session: 'new', settings })
+    return run(`call public.run_job(${begun.jobId})`, {
+      ...(asOther ? { session: 'same' } : { session: 'new', settings }),
+      limitMs: begun.limitMs,
+      yieldAfterMs: this.#options.yieldAfterMs,
+      signal: this.#stopped.signal,
+    })
+  }
+
+  async #finish(run: RunWork, begun: BegunRun, error: WorkError | undefined): Promise<FinishedRun['outcome']> {
+    // Settings with a dot in their names that a function sets are not among those that are swapped.
+    if (begun.userDefined) await run('reset all', { session: 'same' })
+    if (error?.cancelled === 'yield' || error?.cancelled === 'request') {
+      await run(requeueSql(begun))
+      this.#pausedUntil = performance.now() + PAUSE_MS
+      return 'requeued'
+    }
+    const fields = error?.cancelled === 'timeout' ? overTime(error.fields, begun) : error?.fields
+    const [row] = (await run(endSql(begun, { error: fields }))).rows
+    // As the server does after the last retry.
+    if (row?.[1] === 't') await run(`select public.alter_job(${begun.jobId}, scheduled => false)`)
+    return error === undefined ? 'success' : 'failure'
+  }
+
+  #tick(): void {
+    const isDue = this.#changed || Date.now() >= this.#nextDue
+    if (this.#running !== undefined || !isDue || performance.now() < this.#pausedUntil) return
+    this.#running = this.#work().finally(() => {
+      this.#running = undefined
+    })
+  }
+
+  async #work(): Promise<void> {
+    try {
+      while (!this.#stopped.signal.aborted && (await this.#server.lease((run) => this.#step(run))));
+    } catch {
+      // The engine ended, or could not write: the next one, or a later try, finds the job due.
+      this.#changed = true
+      this.#pausedUntil = performance.now() + PAUSE_MS
+    }
+  }
+
+  /** Gives true where a job was run and the next may be due. */
+  async #step(run: RunWork): Promise<boolean> {
+    if (this.#stopped.signal.aborted) return false
+    await this.recover(run)
+    if (Date.now() < this.#nextDue && !(await this.#isDue(run))) return false
+    const finished = await this.runDue(run, 'now()')
+    if (finished === undefined) return this.#isDue(run)
+    return finished.outcome !== 'requeued'
+  }
+
+  async #isDue(run: RunWork): Promise<boolean> {
+    this.#changed = false
+    const [row] = (await run(nextDueSql('now()'))).rows
+    this.#nextDue = row?.[0] === undefined ? NEVER : Math.ceil(Number(row[0]) / 1000)
+    return this.#nextDue <= Date.now()
+  }
+}
+
+function overTime(fields: ReadonlyMap<string, string>, { maxRuntime }: BegunRun): ReadonlyMap<string, string> {
+  return new Map([...fields, ['M', `canceling job that ran longer than its max_runtime of ${maxRuntime}`]])
+}
+
+async function countChunks(run: RunWork, { hypertableId }: BegunRun): Promise<{ all: number; compressed: number }> {
+  if (hypertableId === '') return { all: 0, compressed: 0 }
+  const { rows } = await run(`select count(*), count(*) filter (where status & 1 = 1)
+    from _timescaledb_catalog.chunk where not dropped and hypertable_id = ${hypertableId}`)
+  const [all = 0, compressed = 0] = rows[0]?.map(Number) ?? []
+  return { all, compressed }
+}

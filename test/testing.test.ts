@@ -1,0 +1,136 @@
+import { afterAll, beforeEach, describe, expect, it, test } from 'vitest'
+import type { Database } from '../src/index.ts'
+import { openTestDatabases, useTestDatabase } from '../src/testing.ts'
+import { onServer, testTarget } from './setup/database.ts'
+
+const CLOCK = '2025-01-01T00:00:00Z'
+
+type Deed = (db: Database) => Promise<unknown>
+
+/** What a test may leave behind, quickly done. */
+const light: readonly Deed[] = [
+  async (db) => {
+    await db.executeQuery('select broken').catch(() => undefined)
+    await db.executeQuery("set search_path = nowhere; set own.setting = 'x'").catch(() => undefined)
+    await db.executeQuery('set default_transaction_read_only = on')
+  },
+  async (db) => {
+    const client = await db.pool.connect()
+    await client.query('begin')
+    await client.query('create table "Test 1.a" (i int)')
+    await client.query('select 1 / 0').catch(() => undefined)
+    client.release(true)
+  },
+  async (db) => {
+    await db.executeQuery('create temporary table leftover (i int)')
+    await db.executeQuery('select pg_advisory_lock(7)')
+    await db.executeQuery('listen channel')
+    await db.executeQuery("select lo_create(4711), nextval('_timescaledb_config.bgw_job_id_seq')")
+  },
+]
+
+/** What takes longer. */
+const heavy: readonly Deed[] = [
+  async (db) => {
+    await db.executeQuery("select set_config('some.thing', 'x', false)")
+    await db.executeQuery('create table compressed (time timestamptz not null, v int)')
+    await db.createHypertable('compressed', { timeColumn: 'time', chunkTimeInterval: '1 day' })
+    await db.executeQuery(
+      "insert into compressed select now() - i * interval '1 hour', i from generate_series(1, 100) i",
+    )
+    await db.executeQuery('alter table compressed set (timescaledb.compress)')
+    await db.compressChunks('compressed', { olderThan: '2024-12-29' })
+  },
+  async (db) => {
+    await db.executeQuery('create table raw (time timestamptz not null, v int)')
+    await db.createHypertable('raw', { timeColumn: 'time' })
+    await db.executeQuery("insert into raw select now() - i * interval '1 hour', i from generate_series(1, 100) i")
+    await db.executeQuery(
+      "create materialized view daily with (timescaledb.continuous) as select time_bucket('1 day', time), sum(v) from raw group by 1",
+    )
+    await db.addRetentionPolicy('raw', { dropAfter: '2 days' })
+    await db.clock.advance('1 day')
+  },
+  async (db) => {
+    await db.clock.runUntil('2025-01-05')
+    await db.executeQuery('create role somebody')
+    await db.executeQuery('set role somebody')
+  },
+  async (db) => {
+    await db.executeQuery('create table grown as select i, md5(i::text) from generate_series(1, 20000) i')
+    await db.executeQuery('update grown set i = i + 1')
+    await db.executeQuery('vacuum analyze grown')
+    await db.executeQuery('checkpoint')
+  },
+]
+
+/** All that a new database would show. */
+async function lookAround(db: Database): Promise<unknown> {
+  const { rows } = await db.executeQuery(
+    `select (select count(*) from pg_class) as relations, (select count(*) from pg_roles) as roles,
+       (select count(*) from pg_largeobject_metadata) as objects, (select count(*) from pg_locks where locktype = 'advisory') as locks,
+       current_setting('search_path') as path, current_setting('default_transaction_read_only') as readonly,
+       current_setting('some.thing', true) as custom, current_user::text as who, now() < $1::timestamptz + interval '20 s' as early,
+       (select count(*) from _timescaledb_internal.bgw_job_stat_history) as runs, (select sum(pg_database_size(oid)) from pg_database) as size,
+       txid_current() as transaction`,
+    [CLOCK],
+  )
+  await db.executeQuery('create table probe (time timestamptz not null)')
+  const created = await db.createHypertable('probe', { timeColumn: 'time' })
+  return { rows, created, policy: await db.addRetentionPolicy('probe', { dropAfter: '1 day' }) }
+}
+
+describe.skipIf(onServer)('on the embedded engine', () => {
+  it('gives 200 databases in a row, each untouched', { timeout: 120_000 }, async () => {
+    await using databases = openTestDatabases({ clock: CLOCK })
+    const first = await lookAround(await databases.fresh())
+    expect(first).toMatchObject({ policy: { jobId: 1000 }, rows: [{ who: 'postgres', early: true, runs: 0 }] })
+    const times: number[] = []
+    for (let index = 0; index < 200; index++) {
+      const started = performance.now()
+      const db = await databases.fresh()
+      times.push(performance.now() - started)
+      if (index % 10 === 9) expect(await lookAround(db)).toEqual(first)
+      else if (index % 6 === 1) await heavy[Math.floor(index / 6) % heavy.length]?.(db)
+      else await light[index % light.length]?.(db)
+    }
+    expect(await lookAround(await databases.fresh())).toEqual(first)
+    const median = times.sort((a, b) => a - b)[100] ?? 0
+    // 60 are promised; a machine under load gets three times as many.
+    expect(median).toBeLessThan(180)
+  })
+
+  it('notices what cannot be taken back', { timeout: 60_000 }, async () => {
+    await using databases = openTestDatabases({ clock: CLOCK })
+    let db = await databases.fresh()
+    await db.executeQuery("load 'pgoutput'")
+    await db.executeQuery('create table left_behind (i int)')
+    db = await databases.fresh()
+    expect(await db.sql`select to_regclass('left_behind') as name`).toEqual([{ name: null }])
+    // An endless recursion ends the engine; the database goes on with another one.
+    await db.executeQuery('create table left_behind (i int)')
+    await db.executeQuery("create function endless() returns int language plpgsql as 'begin return endless(); end'")
+    await expect(db.executeQuery('select endless()')).rejects.toMatchObject({ code: 'ENGINE_TRAPPED' })
+    expect(await db.sql`select count(*) as n from left_behind`).toEqual([{ n: 0 }])
+    db = await databases.fresh({ clock: '2030-01-01' })
+    expect(await db.sql`select to_regclass('left_behind') as name, now()::date = '2030-01-01' as moved`).toEqual([
+      { name: null, moved: true },
+    ])
+  })
+
+  it('refuses a clock for a server', () => {
+    expect(() => openTestDatabases({ target: 'postgres://localhost/x', clock: CLOCK })).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTION' }),
+    )
+  })
+})
+
+describe('with the hooks of a framework', () => {
+  const fresh = useTestDatabase({ beforeEach, afterAll }, { target: testTarget })
+
+  test.each([1, 2])('test %i creates the same table', async () => {
+    await fresh.db.executeQuery('create table mine (i int)')
+    await fresh.db.executeQuery('insert into mine values (1)')
+    expect(await fresh.db.sql`select count(*) as n from mine`).toEqual([{ n: 1 }])
+  })
+})
