@@ -1,0 +1,76 @@
+import { quoteLiteral } from '../sql/literal.ts'
+import { invalidOption } from '../sql/option.ts'
+import type { ByteSource } from './byte-source.ts'
+import { type CsvFormat, CsvReader, csvRows } from './csv.ts'
+import { encodedColumns, writable } from './encoder.ts'
+import { columnPairs } from './layout.ts'
+import type { LoadReport, LoadSettings } from './load-option.ts'
+import { loadRows, sendRules } from './load-rows.ts'
+import type { LoadRun } from './load-run.ts'
+import { ndjsonRows } from './ndjson.ts'
+import { Sender } from './sender.ts'
+
+/** Loads a file or stream of CSV, TSV or NDJSON. */
+export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadReport> {
+  run.input = source
+  if (source.format === 'ndjson') {
+    await run.openLedger('row', source.fingerprint)
+    return loadRows(run, ndjsonRows(source.bytes, source.name))
+  }
+  const format = csvFormat(source, run.settings)
+  const reader = new CsvReader(source.bytes, source.name)
+  const newlines = await reader.endsWithNewlines()
+  const given = newlines && run.settings.header !== false ? await reader.header(format) : undefined
+  const names = given ?? (await withoutHeader(run))
+  const reason = newlines ? whyParsed(names, run.settings) : 'lines end with a bare carriage return'
+  await run.openLedger(reason === undefined ? 'line' : 'row', source.fingerprint)
+  if (reason === undefined) return passThrough(run, reader, names, format)
+  run.path = { kind: 'binary', reason: `parsed: ${reason}` }
+  if (newlines) return loadRows(run, csvRows(reader.rest(), source.name, format, reader.lines), names)
+  const records = csvRows(reader.rest(), source.name, format)
+  const header = run.settings.header === false ? names : headerOf(await records.next(), source.name)
+  return loadRows(run, records, header)
+}
+
+function headerOf(first: IteratorResult<readonly (string | null)[]>, name: string): string[] {
+  if (first.done === true) throw invalidOption(`${name} is empty: it has no header.`)
+  return first.value.map((value) => value ?? '')
+}
+
+function csvFormat({ format }: ByteSource, { delimiter, nullText = '' }: LoadSettings): CsvFormat {
+  const chosen = delimiter ?? (format === 'tsv' ? '\t' : ',')
+  if (Buffer.byteLength(chosen) === 1 && !'\r\n"'.includes(chosen)) return { delimiter: chosen, nullText }
+  throw invalidOption('Option delimiter must be one character of ASCII, no quote and no line end.')
+}
+
+async function withoutHeader({ table, settings }: LoadRun): Promise<readonly string[]> {
+  return Array.isArray(settings.columns) ? settings.columns : writable(table)
+}
+
+/** Why the file's own bytes cannot be sent; undefined where they can. */
+function whyParsed(given: readonly string[], settings: LoadSettings): string | undefined {
+  if (columnPairs(given, settings.columns).length < given.length) return 'not all of its columns are loaded'
+  if (Object.keys(settings.constants ?? {}).length > 0) return 'constants are added'
+  if (settings.timeUnit !== undefined) return 'the option timeUnit'
+  if (settings.onBadRow !== undefined && settings.onBadRow !== 'stop') return 'bad rows are looked for'
+  return undefined
+}
+
+async function passThrough(
+  run: LoadRun,
+  reader: CsvReader,
+  given: readonly string[],
+  format: CsvFormat,
+): Promise<LoadReport> {
+  const { settings, table } = run
+  const byName = new Map(columnPairs(given, settings.columns).map(({ source, column }) => [source, column]))
+  const targets = given.map((name) => byName.get(name) ?? name)
+  // A type whose binary form is not known needs no detour here: everything is text.
+  const columns = encodedColumns(table, targets, settings).map((column) => ({ ...column, asText: false }))
+  const copy = `format csv, delimiter ${quoteLiteral(format.delimiter)}, null ${quoteLiteral(format.nullText)}`
+  // As everywhere here, times without a zone do not depend on the session.
+  const zone = new Map([['timezone', settings.timeZone ?? 'UTC']])
+  const sender = new Sender(await sendRules(run, columns, copy, zone))
+  run.path = { kind: 'csv', reason: 'nothing is to be changed or sorted' }
+  return run.drive(reader.pieces(settings.batchBytes), async ({ blocks, lines }) => ({ blocks, lines, sender }))
+}

@@ -1,0 +1,152 @@
+import type { TableDescription } from '../catalog/column.ts'
+import type { RowBatch } from './batch.ts'
+import type { ColumnSource } from './column-source.ts'
+import { conflictRule } from './conflict.ts'
+import { type InputRow, type TableEncoder, UnreadableRow, writable } from './encoder.ts'
+import { layoutEncoder } from './layout.ts'
+import type { LoadReport, LoadSettings } from './load-option.ts'
+import type { LoadRun } from './load-run.ts'
+import { parquetGroups, type RowGroup } from './parquet.ts'
+import { type RowsInput, rowChunks } from './row-source.ts'
+import { Sender, type SendRules } from './sender.ts'
+
+/**
+ * Loads rows one after another.
+ * @param given - the names of their values, where they are arrays of a known order
+ */
+export async function loadRows(run: LoadRun, source: RowsInput, given?: readonly string[]): Promise<LoadReport> {
+  const { settings, table } = run
+  let prepared: { readonly encoder: TableEncoder; readonly sender: Sender } | undefined
+  return run.drive(rowChunks(source, settings, settings.signal), async ({ rows, first }) => {
+    prepared ??= await prepare(run, layoutEncoder(table, given ?? givenColumns(rows, table, settings), settings))
+    const { encoder, sender } = prepared
+    const batch: RowBatch = {
+      first,
+      rows: rows.length,
+      write: (buffer, row) => encoder.row(buffer, rows[row] ?? [], first + row),
+      valueAt: (row, column) => encoder.valueOf(rows[row] ?? [], column),
+      source: (row) => originalOf(rows[row]),
+    }
+    return { batch, sender }
+  })
+}
+
+/** The names of the values in rows: the properties of objects, or for arrays the option, or all columns of the table. */
+function givenColumns(
+  rows: readonly InputRow[],
+  table: TableDescription,
+  { columns }: LoadSettings,
+): readonly string[] {
+  if (rows.some((row) => Array.isArray(row))) return Array.isArray(columns) ? columns : writable(table)
+  const names = new Set<string>()
+  for (const row of rows) if (!(row instanceof UnreadableRow)) for (const name in row) names.add(name)
+  return [...names]
+}
+
+/** Loads columns, a range of rows after another. */
+export async function loadColumns(run: LoadRun, columns: Map<string, ColumnSource>): Promise<LoadReport> {
+  const { settings, table } = run
+  const encoder = layoutEncoder(table, [...columns.keys()], settings)
+  const { sender } = await prepare(run, encoder)
+  const write = encoder.fromColumns(columns)
+  const total = columns.values().next().value?.length ?? 0
+  return run.drive(ranges(total, settings, run), async ({ first, rows }) => ({
+    sender,
+    batch: columnBatch(encoder, columns, { first, offset: first, rows }, write),
+  }))
+}
+
+async function* ranges(
+  total: number,
+  { batchRows, batchBytes }: LoadSettings,
+  run: LoadRun,
+): AsyncGenerator<{ readonly first: number; readonly rows: number }> {
+  // Until it is known how large rows are, few of them are taken; the windows of an import are all of one size.
+  let size = run.ledger === undefined ? Math.min(batchRows, 1000) : batchRows
+  for (let first = 0; first < total; ) {
+    const rows = Math.min(size, total - first)
+    yield { first, rows }
+    first += rows
+    if (run.ledger === undefined)
+      size = Math.max(1, Math.min(batchRows, Math.floor(batchBytes / Math.max(run.bytesPerRow, 1))))
+  }
+}
+
+async function prepare(
+  run: LoadRun,
+  encoder: TableEncoder,
+): Promise<{ readonly encoder: TableEncoder; readonly sender: Sender }> {
+  const columns = encoder.columns
+  return { encoder, sender: new Sender(await sendRules(run, columns, 'format binary')) }
+}
+
+/** Loads a Parquet file, a range of rows of a row group after another. */
+export async function loadParquet(run: LoadRun, path: string): Promise<LoadReport> {
+  const { settings, table } = run
+  let prepared: { readonly encoder: TableEncoder; readonly sender: Sender } | undefined
+  let group: RowGroup | undefined
+  let write: ReturnType<TableEncoder['fromColumns']> | undefined
+  run.path = { kind: 'binary', reason: 'Parquet is read by columns' }
+  return run.drive(groupRanges(path, settings), async ({ group: from, first, rows }) => {
+    prepared ??= await prepare(run, layoutEncoder(table, [...from.columns.keys()], settings))
+    const { encoder, sender } = prepared
+    if (group !== from || write === undefined) write = encoder.fromColumns(from.columns)
+    group = from
+    const writeRow = write
+    return {
+      sender,
+      batch: columnBatch(encoder, from.columns, { first: from.first + first, offset: first, rows }, writeRow),
+    }
+  })
+}
+
+interface GroupRange {
+  readonly group: RowGroup
+  /** Its first row in the group. */
+  readonly first: number
+  readonly rows: number
+}
+
+async function* groupRanges(path: string, { batchRows }: LoadSettings): AsyncGenerator<GroupRange> {
+  for await (const group of parquetGroups(path)) {
+    for (let first = 0; first < group.rows; first += batchRows) {
+      yield { group, first, rows: Math.min(batchRows, group.rows - first) }
+    }
+  }
+}
+
+/** A range of rows of columns: `offset` in the columns, `first` in the source. */
+function columnBatch(
+  encoder: TableEncoder,
+  columns: ReadonlyMap<string, ColumnSource>,
+  { first, offset, rows }: { readonly first: number; readonly offset: number; readonly rows: number },
+  write: ReturnType<TableEncoder['fromColumns']>,
+): RowBatch {
+  const sources = new Map(encoder.columns.map(({ name }, at) => [name, columns.get(encoder.propertyOf(at) ?? '')]))
+  return {
+    first,
+    rows,
+    write: (buffer, row) => write(buffer, offset + row, first + row),
+    valueAt: (row, column) => sources.get(column)?.get(offset + row),
+    source: (row) => Object.fromEntries([...columns].map(([name, source]) => [name, source.get(offset + row)])),
+  }
+}
+
+/** How batches of these columns are sent. @throws UsageError for an onConflict that is not possible */
+export async function sendRules(
+  run: LoadRun,
+  columns: SendRules['columns'],
+  format: string,
+  transaction: ReadonlyMap<string, string> = new Map(),
+): Promise<SendRules> {
+  const { session, table, target, settings } = run
+  const names = columns.map(({ name }) => name)
+  const conflict = await conflictRule(session, table, names, settings)
+  const skipBad = settings.onBadRow !== undefined && settings.onBadRow !== 'stop'
+  const direct = settings.directCompress === 'on'
+  return { table, columns, target, conflict, format, settings: transaction, direct, skipBad }
+}
+
+function originalOf(row: InputRow | undefined): unknown {
+  return row instanceof UnreadableRow ? row.text : row
+}

@@ -1,0 +1,266 @@
+import type { TableColumn, TableDescription } from '../catalog/column.ts'
+import type { LoadTarget } from '../catalog/load-target.ts'
+import { copyLine } from '../connection/copy-in.ts'
+import type { Session } from '../connection/session.ts'
+import { BatchError, QueryError } from '../errors.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { type EncodedBatch, encodeRows, type RejectedRow, type RowBatch } from './batch.ts'
+import { type ConflictRule, columnList, conflictSql, lastOfKeySql } from './conflict.ts'
+
+/** A column to be written. */
+export interface TargetColumn extends Pick<TableColumn, 'name' | 'baseName' | 'typeName'> {
+  /** True where the data is the server's text of a type whose binary form is not known. */
+  readonly asText: boolean
+}
+
+/** What one batch came to. */
+export interface Delivery {
+  readonly written: number
+  readonly skipped: number
+  readonly rejected: readonly RejectedRow[]
+  readonly notices: readonly string[]
+}
+
+/** Where batches go, and how. */
+export interface SendRules {
+  readonly table: TableDescription
+  readonly columns: readonly TargetColumn[]
+  readonly target: LoadTarget
+  readonly conflict: ConflictRule
+  /** Options of COPY, such as `format binary`. */
+  readonly format: string
+  /** Settings of the transaction, by name. */
+  readonly settings: ReadonlyMap<string, string>
+  /** Whether bytes that are sent as they are shall be compressed as they come in. */
+  readonly direct: boolean
+  /** Whether rows that fail are left out. */
+  readonly skipBad: boolean
+}
+
+let stagings = 0
+
+/** Writes batches into one table, each in the transaction it is given. */
+export class Sender {
+  readonly #rules: SendRules
+  /** What the settings of a surrounding transaction were. */
+  readonly #before = new Map<string, string>()
+
+  constructor(rules: SendRules) {
+    this.#rules = rules
+  }
+
+  /**
+   * Sends bytes as they are.
+   * @param lines - how many lines of the source come before them
+   * @throws BatchError naming the line the server refused
+   */
+  async sendBytes(tx: Session, blocks: readonly Buffer[], lines: number): Promise<Delivery> {
+    await this.#set(tx, this.#rules.direct)
+    try {
+      return await this.#copy(tx, blocks)
+    } catch (error) {
+      const line = isRowFailure(error) ? copyLine(error) : undefined
+      if (line === undefined || !(error instanceof QueryError)) throw error
+      const row = lines + line - 1
+      throw new BatchError(`Line ${row + 1}: ${withoutLine(error.message)}`, {
+        row,
+        rowCount: row + 1,
+        hint: error.hint,
+        cause: error,
+      })
+    }
+  }
+
+  /**
+   * Sends an encoded batch. With `skipBad` a row the server refuses is found and left out, the others are written.
+   * @throws BatchError naming the row the server refused
+   */
+  async send(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
+    await this.#set(tx, encoded.direct)
+    if (this.#rules.skipBad) return this.#sendFitting(tx, batch, encoded)
+    try {
+      return await this.#copy(tx, encoded.blocks)
+    } catch (error) {
+      throw isRowFailure(error) ? atRow(error, batch, encoded) : error
+    }
+  }
+
+  /** Puts the settings of a surrounding transaction back. */
+  async restore(tx: Session): Promise<void> {
+    if (tx.inTransaction) await setLocal(tx, this.#before)
+  }
+
+  async #set(tx: Session, direct: boolean): Promise<void> {
+    const { settings, target, conflict } = this.#rules
+    const wanted = new Map(settings)
+    if (target.notDirect === undefined) wanted.set('timescaledb.enable_direct_compress_copy', direct ? 'on' : 'off')
+    // Without this, an update of more than 100,000 compressed rows fails with 53400.
+    if (conflict.onConflict !== 'error' && target.segmentBy.length + target.orderBy.length > 0) {
+      wanted.set('timescaledb.max_tuples_decompressed_per_dml_transaction', '0')
+    }
+    const before = await setLocal(tx, wanted)
+    for (const [name, value] of before) if (!this.#before.has(name)) this.#before.set(name, value)
+  }
+
+  get #staged(): boolean {
+    return this.#rules.conflict.onConflict !== 'error' || this.#rules.columns.some(({ asText }) => asText)
+  }
+
+  async #copy(tx: Session, blocks: readonly Buffer[]): Promise<Delivery> {
+    const { table, columns, format } = this.#rules
+    const names = columnList(columns.map(({ name }) => name))
+    if (this.#staged) return this.#stage(tx, blocks)
+    const text = `copy ${sql`${sql.name(table)} (${names})`.text} from stdin (${format})`
+    const { rowCount, notices } = await tx.copyIn(text, blocks)
+    return { written: rowCount, skipped: 0, rejected: [], notices: notices.map(({ message }) => message) }
+  }
+
+  /** Through a table of this transaction alone, where keys can be compared and texts be cast. */
+  async #stage(tx: Session, blocks: readonly Buffer[]): Promise<Delivery> {
+    const { columns, format } = this.#rules
+    const staging = sql.column(`tsdbkit_load_${process.pid}_${++stagings}`)
+    const place = sql.column('place')
+    const fields = columns.map(({ baseName, asText }, at) => sql`${field(at)} ${sql.raw(asText ? 'text' : baseName)}`)
+    await tx.query(sql`create temporary table ${staging} (
+      ${place} bigint generated always as identity, ${sql.join(fields)}) on commit drop`)
+    const list = sql.join(columns.map((_, at) => field(at)))
+    const copied = await tx.copyIn(`copy ${sql`${staging} (${list})`.text} from stdin (${format})`, blocks)
+    const { rowCount, notices } = await tx.query(this.#insertSql(staging, place))
+    // In a longer transaction many of them would pile up.
+    await tx.query(sql`drop table ${staging}`)
+    const messages = [...copied.notices, ...notices].map(({ message }) => message)
+    return { written: rowCount, skipped: copied.rowCount - rowCount, rejected: [], notices: messages }
+  }
+
+  #insertSql(staging: Sql, place: Sql): Sql {
+    const { table, columns, conflict, target } = this.#rules
+    const names = columns.map(({ name }) => name)
+    const selected = columns.map(({ baseName, asText }, at) =>
+      asText ? sql`${field(at)}::${sql.raw(baseName)} as ${field(at)}` : field(at),
+    )
+    const key = conflict.key.map((column) => field(names.indexOf(column)))
+    const last = conflict.onConflict === 'update' ? lastOfKeySql(key, place) : undefined
+    const rows =
+      last === undefined
+        ? sql`select ${sql.join(selected)}, ${place} from ${staging}`
+        : sql`select ${last.distinct} ${sql.join(selected)}, ${place} from ${staging} ${last.order}`
+    // Rows of one compressed batch together: each batch is then decompressed once.
+    const order = [...target.segmentBy, ...(target.time === undefined ? [] : [target.time.column])]
+      .filter((column) => names.includes(column))
+      .map((column) => field(names.indexOf(column)))
+    // The condition is always true: with a bound value, errors of a conversion do not quote their input.
+    return sql`insert into ${sql.name(table)} (${columnList(names)})
+      select ${sql.join(columns.map((_, at) => field(at)))} from (${rows}) r where ${null}::int is null
+      order by ${sql.join([...order, place])}${conflictSql(conflict, names)}`
+  }
+
+  async #sendFitting(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
+    const total = { written: 0, skipped: 0, rejected: [] as RejectedRow[], notices: [] as string[] }
+    const attempt = async (order: readonly number[], blocks: readonly Buffer[]): Promise<void> => {
+      if (order.length === 0) return
+      try {
+        const done = await tx.transaction((inner) => this.#copy(inner, blocks))
+        total.written += done.written
+        total.skipped += done.skipped
+        total.notices.push(...done.notices)
+      } catch (error) {
+        if (!isRowFailure(error)) throw error
+        await this.#withoutBad(tx, batch, order, error, total.rejected, (rest) =>
+          attempt(rest, encodeRows(batch, rest, undefined).blocks),
+        )
+      }
+    }
+    await attempt(Array.from(encoded.order), encoded.blocks)
+    return total
+  }
+
+  /** Finds what is bad: by the line the server names, where that row fails alone too; else by halves. */
+  async #withoutBad(
+    tx: Session,
+    batch: RowBatch,
+    order: readonly number[],
+    error: QueryError,
+    rejected: RejectedRow[],
+    attempt: (rest: readonly number[]) => Promise<void>,
+  ): Promise<void> {
+    const line = copyLine(error)
+    const suspect = line === undefined ? undefined : order[line - 1]
+    const alone = order.length === 1 ? order[0] : suspect
+    if (alone !== undefined) {
+      const reason = order.length === 1 ? error : await this.#failureAlone(tx, batch, alone)
+      if (reason !== undefined) {
+        rejected.push(rejectedRow(batch, alone, reason))
+        // Those before it were taken, so that all bad rows together cost about one more sending.
+        const at = order.indexOf(alone)
+        await attempt(order.slice(0, at))
+        await attempt(order.slice(at + 1))
+        return
+      }
+    }
+    const half = Math.ceil(order.length / 2)
+    await attempt(order.slice(0, half))
+    await attempt(order.slice(half))
+  }
+
+  /** Why a row cannot be written even alone; nothing of it is kept. */
+  async #failureAlone(tx: Session, batch: RowBatch, row: number): Promise<QueryError | undefined> {
+    const undo = new Error('undo')
+    try {
+      await tx.transaction(async (inner) => {
+        await this.#copy(inner, encodeRows(batch, [row], undefined).blocks)
+        throw undo
+      })
+    } catch (error) {
+      if (error === undo) return undefined
+      if (isRowFailure(error)) return error
+      throw error
+    }
+    return undefined
+  }
+}
+
+function field(at: number): Sql {
+  return sql.column(`c${at}`)
+}
+
+async function setLocal(tx: Session, settings: ReadonlyMap<string, string>): Promise<Map<string, string>> {
+  if (settings.size === 0) return new Map()
+  const calls = [...settings].map(
+    ([name, value], at) =>
+      sql`current_setting(${name}, true) as ${field(at)}, set_config(${name}, ${value}, true) as ${sql.column(`s${at}`)}`,
+  )
+  // Read before they are set: a target list is evaluated from left to right.
+  const { rows } = await tx.query<Record<string, string | null>>(sql`select ${sql.join(calls)}`)
+  return new Map([...settings.keys()].map((name, at) => [name, rows[0]?.[`c${at}`] ?? '']))
+}
+
+/** What the values of a row can be to blame for: data, constraint, or a trigger's or view's refusal. */
+function isRowFailure(error: unknown): error is QueryError {
+  return error instanceof QueryError && ['22', '23', '44', 'P0'].includes(error.sqlState.slice(0, 2))
+}
+
+function rejectedRow(batch: RowBatch, row: number, error: QueryError): RejectedRow {
+  return {
+    row: batch.first + row,
+    reason: withoutLine(error.message),
+    sqlState: error.sqlState,
+    source: batch.source(row),
+  }
+}
+
+function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch): QueryError | BatchError {
+  const line = copyLine(error)
+  const row = line === undefined ? undefined : encoded.order[line - 1]
+  if (row === undefined) return error
+  return new BatchError(`Row ${batch.first + row}: ${withoutLine(error.message)}`, {
+    row: batch.first + row,
+    rowCount: batch.first + batch.rows,
+    hint: error.hint,
+    cause: error,
+  })
+}
+
+/** The line is that of the batch, which is sorted and cut anyhow. */
+function withoutLine(message: string): string {
+  return message.replace(/^Line \d+: /, '')
+}

@@ -1,0 +1,116 @@
+import type { LoadTarget } from '../catalog/load-target.ts'
+import type { ValueOptions } from './value.ts'
+
+/** In which order a batch is sent. */
+export interface SortedOrder {
+  /** Row numbers of the batch in the order to send. */
+  readonly order: Uint32Array
+  /** How many runs of one segment in one chunk there are. */
+  readonly groups: number
+}
+
+/** The values of a batch by row and column name. */
+export type ValueAt = (row: number, column: string) => unknown
+
+/**
+ * Rows by chunk, then segment, then the first column of the table's order: what the server compresses fastest (1.13
+ * against 0.78 million rows a second in time order, 2.28). It sorts itself too, so an order that is not exact costs only
+ * time: chunks are taken to begin at multiples of their length, texts are compared as code units. Undefined where a value
+ * has no order that is known here.
+ */
+export function sortedOrder(
+  target: LoadTarget,
+  rows: number,
+  valueAt: ValueAt,
+  options: ValueOptions,
+): SortedOrder | undefined {
+  const { time, segmentBy, orderBy } = target
+  if (time === undefined || rows === 0) return undefined
+  const first = orderBy[0] ?? { column: time.column, direction: 'desc', nulls: 'first' }
+  const keyOf = time.integer ? integerOf : toNumber
+  const timeKeys = new Float64Array(rows)
+  const sortKeys = first.column === time.column ? timeKeys : new Float64Array(rows)
+  const groupOf = new Uint32Array(rows)
+  const groups = new Map<string, number>()
+  const chunks: number[] = []
+  const counts: number[] = []
+  for (let row = 0; row < rows; row++) {
+    const timeKey = keyOf(valueAt(row, time.column), options)
+    const sortKey = sortKeys === timeKeys ? timeKey : keyOf(valueAt(row, first.column), options)
+    if (Number.isNaN(timeKey) || Number.isNaN(sortKey)) return undefined
+    timeKeys[row] = timeKey
+    sortKeys[row] = first.direction === 'desc' ? -sortKey : sortKey
+    const chunk = Math.floor(timeKey / time.chunkLength)
+    let key = String(chunk)
+    for (const column of segmentBy) key += `\0${String(valueAt(row, column))}`
+    let group = groups.get(key)
+    if (group === undefined) {
+      group = groups.size
+      groups.set(key, group)
+      chunks.push(chunk)
+      counts.push(0)
+    }
+    groupOf[row] = group
+    counts[group] = (counts[group] ?? 0) + 1
+  }
+  return { order: place(groupOf, sortKeys, chunks, counts), groups: groups.size }
+}
+
+function place(
+  groupOf: Uint32Array,
+  keys: Float64Array,
+  chunks: readonly number[],
+  counts: readonly number[],
+): Uint32Array {
+  const sequence = Array.from(chunks.keys()).sort(
+    (one, other) => (chunks[one] ?? 0) - (chunks[other] ?? 0) || one - other,
+  )
+  const next = new Uint32Array(chunks.length)
+  let start = 0
+  for (const group of sequence) {
+    next[group] = start
+    start += counts[group] ?? 0
+  }
+  const order = new Uint32Array(groupOf.length)
+  for (let row = 0; row < groupOf.length; row++) {
+    const group = groupOf[row] ?? 0
+    const at = next[group] ?? 0
+    order[at] = row
+    next[group] = at + 1
+  }
+  const byKey = (one: number, other: number): number => (keys[one] ?? 0) - (keys[other] ?? 0)
+  start = 0
+  for (const group of sequence) {
+    const part = order.subarray(start, start + (counts[group] ?? 0))
+    start += part.length
+    // Most sources are in time order already, and looking is cheaper than sorting.
+    if (!isSorted(part, keys)) part.sort(byKey)
+  }
+  return order
+}
+
+function isSorted(part: Uint32Array, keys: Float64Array): boolean {
+  for (let at = 1; at < part.length; at++) {
+    if ((keys[part[at] ?? 0] ?? 0) < (keys[part[at - 1] ?? 0] ?? 0)) return false
+  }
+  return true
+}
+
+function integerOf(value: unknown): number {
+  return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string'
+    ? Number(value)
+    : Number.NaN
+}
+
+const unitMs = { s: 1000, ms: 1, us: 1e-3, ns: 1e-6 }
+
+/** Milliseconds for what stands for a time, the number itself for a number; NaN for what is neither. */
+function toNumber(value: unknown, { timeUnit }: ValueOptions): number {
+  if (typeof value === 'number') return timeUnit === undefined ? value : value * unitMs[timeUnit]
+  if (typeof value === 'bigint') return Number(value) * unitMs[timeUnit ?? 'us']
+  if (value instanceof Date) return value.getTime()
+  if (typeof value !== 'string') return Number.NaN
+  const number = Number(value)
+  if (!Number.isNaN(number) && value !== '') return timeUnit === undefined ? number : number * unitMs[timeUnit]
+  return Date.parse(/[zZ]|[+-]\d\d(:?\d\d)?$/.test(value) ? value : `${value}Z`)
+}

@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { insert } from '../../src/ingest/insert.ts'
+import { sql } from '../../src/sql/template.ts'
+import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
+
+let database: TestDatabase
+let table: { schema: string; name: string }
+
+beforeAll(async () => {
+  database = await openTestDatabase()
+  table = { schema: database.schema, name: 'Odd "table".x' }
+  const { db, schema, client } = database
+  await db.query(sql`create type ${sql.column(schema)}.pair as (a int, b text)`)
+  await db.query(sql`create table ${sql.name(table)} (
+    time timestamptz not null, "Sen.sor" int not null, v float8, tags text[], j jsonb, short varchar(3),
+    p ${sql.column(schema)}.pair, id int generated always as identity, d int default 7,
+    primary key ("Sen.sor", time))`)
+  await client.createHypertable(table, { timeColumn: 'time', chunkTimeInterval: '1 day' })
+  if (database.can('compression')) {
+    await db.query(sql`alter table ${sql.name(table)} set (
+      timescaledb.compress, timescaledb.compress_segmentby = '"Sen.sor"', timescaledb.compress_orderby = 'time')`)
+  }
+})
+
+beforeEach(() => database.db.query(sql`delete from ${sql.name(table)}`))
+afterAll(() => database.close())
+
+const at = (second: number): Date => new Date(Date.UTC(2025, 0, 1, 0, 0, second))
+const all = async (columns = '"Sen.sor", v'): Promise<unknown[]> =>
+  (await database.db.query(sql`select ${sql.raw(columns)} from ${sql.name(table)} order by "Sen.sor", time`)).rows
+
+test('rows of many types, with what the server filled in', async () => {
+  const rows = [
+    {
+      time: at(1),
+      'Sen.sor': 1,
+      v: 1.5,
+      tags: ['a,b', null],
+      j: { a: [1] },
+      short: 'äöü',
+      p: '(1,"x y")',
+    },
+    { time: '2025-01-01T00:00:02.000001Z', 'Sen.sor': 1n, v: null, tags: [], j: [1, 2], short: undefined },
+  ]
+  const result = await insert(database.db, table, rows, {
+    returning: ['time', 'Sen.sor', 'tags', 'j', 'short', 'p', 'd'],
+  })
+  expect(result.rowCount).toBe(2)
+  expect(result.rows).toEqual([
+    { time: at(1), 'Sen.sor': 1, tags: ['a,b', null], j: { a: [1] }, short: 'äöü', p: '(1,"x y")', d: 7 },
+    { time: at(2), 'Sen.sor': 1, tags: [], j: [1, 2], short: null, p: null, d: 7 },
+  ])
+})
+
+test('nothing, and more than one statement', async () => {
+  expect(await insert(database.db, table, [])).toEqual({ rowCount: 0, rows: [] })
+  const rows = Array.from({ length: 45_000 }, (_, n) => ({ time: at(n), 'Sen.sor': 2, v: n }))
+  const result = await insert<{ v: number }>(database.db, table, rows, { returning: ['v'] })
+  expect(result.rowCount).toBe(45_000)
+  expect(result.rows.map(({ v }) => v)).toEqual(rows.map(({ v }) => v))
+})
+
+test('a value that does not fit is named, and nothing is sent', async () => {
+  const rows = Array.from({ length: 30_000 }, (_, n) => ({ time: at(n), 'Sen.sor': n === 25_000 ? 'secret' : 2 }))
+  const failure = await insert(database.db, table, rows).catch((error: unknown) => error)
+  expect(failure).toMatchObject({ code: 'BATCH_FAILED', row: 25_000 })
+  expect(String(failure)).toContain('"Sen.sor" (integer): a text that is no whole number')
+  expect(String(failure)).not.toContain('secret')
+  expect(await all()).toEqual([])
+})
+
+test('too long a text is refused by the server, not cut', async () => {
+  await expect(insert(database.db, table, [{ time: at(1), 'Sen.sor': 1, short: 'four' }])).rejects.toMatchObject({
+    sqlState: '22001',
+  })
+})
+
+describe('a key that is there already', () => {
+  beforeEach(async () => {
+    await insert(database.db, table, [
+      { time: at(1), 'Sen.sor': 1, v: 1 },
+      { time: at(2), 'Sen.sor': 1, v: 2 },
+    ])
+  })
+  const rows = [
+    { time: at(2), 'Sen.sor': 1, v: 20 },
+    { time: at(3), 'Sen.sor': 1, v: 30 },
+    { time: at(2), 'Sen.sor': 1, v: 21 },
+  ]
+
+  test('error', async () => {
+    await expect(insert(database.db, table, rows)).rejects.toMatchObject({ code: 'CONSTRAINT_VIOLATION' })
+    expect(await all('v')).toEqual([{ v: 1 }, { v: 2 }])
+  })
+
+  test('ignore', async () => {
+    const result = await insert(database.db, table, rows, { onConflict: 'ignore', returning: ['v'] })
+    expect(result).toEqual({ rowCount: 1, rows: [{ v: 30 }] })
+    expect(await all('v')).toEqual([{ v: 1 }, { v: 2 }, { v: 30 }])
+  })
+
+  test.each(['uncompressed', 'compressed'])('update, the last row of a key wins: %s', async (state) => {
+    if (state === 'compressed') {
+      if (!database.can('compression')) return
+      await database.client.compressChunks(table)
+    }
+    expect(await insert(database.db, table, rows, { onConflict: 'update' })).toMatchObject({ rowCount: 2 })
+    expect(await all('v')).toEqual([{ v: 1 }, { v: 21 }, { v: 30 }])
+  })
+
+  test('only what is given is written', async () => {
+    await insert(database.db, table, [{ time: at(1), 'Sen.sor': 1, short: 'x' }], { onConflict: 'update' })
+    expect(await all('v, short')).toEqual([
+      { v: 1, short: 'x' },
+      { v: 2, short: null },
+    ])
+  })
+
+  test('the key must be known', async () => {
+    const update = { onConflict: 'update' } as const
+    await expect(insert(database.db, table, [{ time: at(1), v: 1 }], update)).rejects.toMatchObject({
+      message: expect.stringContaining('part of the key'),
+    })
+    await expect(insert(database.db, table, rows, { ...update, conflictColumns: ['v'] })).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    })
+    await expect(insert(database.db, table, rows, { conflictColumns: ['v'] })).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+    })
+  })
+})
+
+test('wrong calls', async () => {
+  const row = { time: at(1), 'Sen.sor': 1 }
+  await expect(insert(database.db, table, [{ ...row, vv: 1 }])).rejects.toMatchObject({ hint: 'Did you mean v?' })
+  await expect(insert(database.db, table, [{ ...row, id: 1 }])).rejects.toThrow('IDENTITY')
+  await expect(insert(database.db, table, [row], { returning: ['w'] })).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+  })
+  await expect(insert(database.db, 'nowhere', [row])).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  await expect(insert(database.db, table, [row], { conflict: 'x' } as object)).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+  })
+})
+
+test('in a transaction it is part of it', async () => {
+  await expect(
+    database.db.transaction(async (tx) => {
+      await insert(tx, table, [{ time: at(1), 'Sen.sor': 1 }])
+      throw new Error('no')
+    }),
+  ).rejects.toThrow('no')
+  expect(await all()).toEqual([])
+})

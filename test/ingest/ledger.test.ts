@@ -1,0 +1,192 @@
+import { spawn } from 'node:child_process'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { DatabaseSession } from '../../src/connection/database-session.ts'
+import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
+import { load } from '../../src/ingest/load.ts'
+import type { LoadOptions } from '../../src/ingest/load-option.ts'
+import { openTestDatabase } from '../setup/database.ts'
+import { type PostgresServer, password, startPostgres } from '../setup/postgres.ts'
+import { startProxy } from '../setup/proxy.ts'
+import { generatedRows } from './killed-loader.ts'
+
+let server: PostgresServer
+let pool: ConnectionPool
+let db: DatabaseSession
+let directory: string
+let imports = 0
+
+beforeAll(async () => {
+  server = await startPostgres({ settings: { max_wal_size: '2GB' } })
+  pool = openPool(server.options)
+  db = new DatabaseSession(pool)
+  directory = mkdtempSync(join(tmpdir(), 'tsdb-ledger-'))
+  await run('create schema "Test 1.a"')
+  await run('create table "Test 1.a"."T.x" (id int, note text)')
+})
+
+beforeEach(() => run('truncate "Test 1.a"."T.x"'))
+
+afterAll(async () => {
+  rmSync(directory, { recursive: true, force: true })
+  await pool.close()
+  await server[Symbol.asyncDispose]()
+})
+
+const table = '"Test 1.a"."T.x"'
+const run = (text: string) => db.query({ text, values: [] })
+const newId = (): string => `import ${++imports}`
+const small: LoadOptions = { batchRows: 1000, batchBytes: 60_000, analyze: false }
+
+/** Exactly the rows 0 to count − 1, each once. */
+async function expectRows(count: number): Promise<void> {
+  const { rows } = await run(
+    `select count(*)::int as n, count(distinct id)::int as ids, sum(id)::float8 as sum,
+      count(*) filter (where note <> 'row ' || id)::int as wrong from ${table}`,
+  )
+  expect(rows).toEqual([{ n: count, ids: count, sum: (count * (count - 1)) / 2, wrong: 0 }])
+}
+
+function csvFile(count: number): string {
+  const path = join(directory, `f ${++imports}.csv`)
+  const lines = Array.from({ length: count }, (_, id) => `${id},row ${id}\n`)
+  writeFileSync(path, `id,note\n${lines.join('')}`)
+  return path
+}
+
+async function* failingAfter(count: number): AsyncGenerator<object> {
+  yield* generatedRows(count)
+  throw new Error('the source broke')
+}
+
+test('an import that failed goes on where it stopped, and a finished one does nothing', async () => {
+  const importId = newId()
+  await expect(load(db, table, failingAfter(5500), { ...small, importId })).rejects.toThrow('the source broke')
+  const report = await load(db, table, generatedRows(12_345), { ...small, importId, batchRows: 77, batchBytes: 9 })
+  expect(report).toMatchObject({ rowsResumed: 5000, rowsWritten: 7345 })
+  await expectRows(12_345)
+  expect(await load(db, table, generatedRows(12_345), { ...small, importId })).toMatchObject({
+    rowsResumed: 12_345,
+    rowsWritten: 0,
+    batches: 0,
+  })
+  await expectRows(12_345)
+})
+
+test('another table, source or way of reading is refused', async () => {
+  const importId = newId()
+  const path = csvFile(50_000)
+  await load(db, table, path, { ...small, importId })
+  const again = (source: string, options: LoadOptions = {}): Promise<unknown> =>
+    load(db, table, source, { ...small, importId, ...options })
+  await expect(again(path, { onBadRow: 'skip' })).rejects.toMatchObject({ code: 'DRIFT' })
+  appendFileSync(path, '1,x\n')
+  await expect(again(path)).rejects.toMatchObject({ code: 'DRIFT', message: expect.stringContaining('another source') })
+  await run('create table if not exists "Test 1.a".other (id int, note text)')
+  await expect(load(db, '"Test 1.a".other', path, { ...small, importId })).rejects.toMatchObject({ code: 'DRIFT' })
+  await expectRows(50_000)
+})
+
+test('rejected rows of all runs are in the file', async () => {
+  const importId = newId()
+  const file = join(directory, 'bad.ndjson')
+  async function* rows(fail: boolean): AsyncGenerator<object> {
+    for (let id = 0; id < 5000; id++) {
+      if (fail && id === 3500) throw new Error('the source broke')
+      yield id % 1500 === 7 ? { id: `x${id}\0`, note: 'y' } : { id, note: `row ${id}` }
+    }
+  }
+  const options: LoadOptions = { ...small, importId, onBadRow: { file } }
+  await expect(load(db, table, rows(true), options)).rejects.toThrow('broke')
+  expect(await load(db, table, rows(false), options)).toMatchObject({ rowsResumed: 3000, rowsRejected: 2 })
+  const noted = readFileSync(file, 'utf8').trim().split('\n')
+  expect(noted.map((line) => JSON.parse(line).row)).toEqual([7, 1507, 3007, 4507])
+})
+
+test('two loaders with one id at once', async () => {
+  const importId = newId()
+  const reports = await Promise.all([1, 2].map(() => load(db, table, generatedRows(20_000), { ...small, importId })))
+  await expectRows(20_000)
+  expect(reports.reduce((sum, { rowsWritten }) => sum + rowsWritten, 0)).toBe(20_000)
+})
+
+test.each([
+  ['rows', () => '60000'],
+  ['CSV', () => csvFile(60_000)],
+])('killed at random, then run again: %s', { timeout: 90_000 }, async (_name, make) => {
+  const source = make()
+  const importId = newId()
+  const script = fileURLToPath(new URL('killed-loader.ts', import.meta.url))
+  const tsx = fileURLToPath(import.meta.resolve('tsx'))
+  let left = 2
+  for (;;) {
+    const child = spawn(process.execPath, ['--import', tsx, script, String(server.port), password, importId, source], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await new Promise<void>((ready) => child.stdout.once('data', () => ready()))
+    const ended = new Promise<number | null>((done) => child.once('exit', (code) => done(code)))
+    if (left-- > 0) setTimeout(() => child.kill('SIGKILL'), 20 + Math.random() * 150)
+    const code = await ended
+    if (code === 0) break
+  }
+  await expectRows(60_000)
+})
+
+test('cut sockets and ended backends in the middle', { timeout: 60_000 }, async () => {
+  await using proxy = await startProxy(server.port)
+  const far = openPool({ ...server.options, port: proxy.port })
+  const importId = newId()
+  let stop = false
+  let begin = (): void => undefined
+  const begun = new Promise<void>((done) => {
+    begin = done
+  })
+  const trouble = begun.then(async () => {
+    for (let round = 0; !stop; round++) {
+      await new Promise((next) => setTimeout(next, 40 + Math.random() * 80))
+      if (round % 2 === 0) proxy.cut()
+      else {
+        await run(
+          `select pg_terminate_backend(pid) from pg_stat_activity where query ilike '%copy%' and pid <> pg_backend_pid()`,
+        )
+      }
+    }
+  })
+  const options: LoadOptions = { ...small, importId, retries: 50, onProgress: () => begin() }
+  const report = await load(new DatabaseSession(far), table, generatedRows(60_000), options)
+  stop = true
+  await trouble
+  await far.close()
+  expect(report.retried).toBeGreaterThan(0)
+  await expectRows(60_000)
+})
+
+test('a server that restarts in the middle', { timeout: 60_000 }, async () => {
+  const importId = newId()
+  const restart = new Promise((next) => setTimeout(next, 100)).then(() => server.restart('immediate'))
+  const report = await load(db, table, generatedRows(100_000), { ...small, importId, retries: 50 })
+  await restart
+  expect(report.rowsWritten + report.rowsResumed).toBeLessThanOrEqual(100_000)
+  await expectRows(100_000)
+})
+
+test('on the test database, in a transaction too', async () => {
+  const database = await openTestDatabase()
+  const name = { schema: database.schema, name: 'T.x' }
+  const importId = `${database.schema} import`
+  await database.client.executeQuery(`create table "${database.schema}"."T.x" (id int, note text)`)
+  await expect(load(database.db, name, failingAfter(2500), { ...small, importId })).rejects.toThrow('broke')
+  await expect(
+    database.db.transaction(async (tx) => {
+      await load(tx, name, generatedRows(4000), { ...small, importId })
+      throw new Error('no')
+    }),
+  ).rejects.toThrow('no')
+  const report = await load(database.db, name, generatedRows(4000), { ...small, importId })
+  expect(report).toMatchObject({ rowsResumed: 2000, rowsWritten: 2000 })
+  await database.client.executeQuery('delete from tsdbkit.import where id = $1', [importId])
+  await database.close()
+})
