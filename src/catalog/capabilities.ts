@@ -1,3 +1,4 @@
+import { backgroundOf } from '../connection/background.ts'
 import type { Session } from '../connection/session.ts'
 import { QueryError, UnsupportedError } from '../errors.ts'
 import { sql } from '../sql/template.ts'
@@ -7,6 +8,8 @@ export interface ExtensionVersion {
   readonly major: number
   readonly minor: number
   readonly patch: number
+  /** As the extension itself says it, such as `2.23.0` or `2.24.0-dev`. */
+  readonly text: string
 }
 
 /** `'timescale'` is the Community edition with everything; `'apache'` has hypertables but none of the rest. */
@@ -21,7 +24,7 @@ export interface Capabilities {
   /** Undefined where the extension timescaledb_toolkit is not created in this database. */
   readonly toolkitVersion: ExtensionVersion | undefined
   readonly edition: Edition
-  /** True where the server's own scheduler runs policies in this database. */
+  /** True where due jobs run by themselves: by the server's scheduler, or the embedded engine's (not with `jobs: false`). */
   readonly backgroundJobs: boolean
   readonly isSuperuser: boolean
   /** The schema of the table bgw_job, which has what no view shows of a job; some versions moved it. */
@@ -47,6 +50,8 @@ type VersionedFeature =
   | 'compression'
   | 'continuous-aggregate'
   | 'job'
+  | 'job-history'
+  | 'reorder'
   | 'columnstore'
   | 'forced-refresh'
   | 'tiered-refresh'
@@ -63,6 +68,8 @@ const FEATURES: Readonly<Record<VersionedFeature, FeatureNeeds>> = {
   compression: { label: 'Compression', edition: 'timescale', since: OLDEST },
   'continuous-aggregate': { label: 'Continuous aggregates', edition: 'timescale', since: OLDEST },
   job: { label: 'Jobs', edition: 'timescale', since: OLDEST },
+  reorder: { label: 'Reorder policies', edition: 'timescale', since: OLDEST },
+  'job-history': { label: 'The history of jobs', edition: 'timescale', since: [2, 15] },
   columnstore: { label: 'The columnstore procedures', edition: 'timescale', since: [2, 18] },
   'forced-refresh': { label: 'Refresh with force', edition: 'timescale', since: [2, 18] },
   'tiered-refresh': { label: 'includeTieredData in a refresh policy', edition: 'timescale', since: [2, 18] },
@@ -93,6 +100,9 @@ export function can(capabilities: Capabilities, feature: Feature): boolean {
  */
 export function requireFeature(capabilities: Capabilities, feature: Feature): void {
   if (can(capabilities, feature)) return
+  // An extension may have been updated since they were read: the next call asks again.
+  const database = owners.get(capabilities)
+  if (database !== undefined) cache.delete(database)
   if (feature === 'toolkit') throw missingExtension('toolkit', 'timescaledb_toolkit', 'The hyperfunctions')
   const version = capabilities.timescaleVersion
   if (version === undefined) {
@@ -102,7 +112,7 @@ export function requireFeature(capabilities: Capabilities, feature: Feature): vo
   if (feature === 'background-jobs') {
     throw new UnsupportedError('VERSION_REQUIRED', 'No background worker of TimescaleDB runs in this database.', {
       feature,
-      hint: "On a server: shared_preload_libraries = 'timescaledb' and timescaledb.max_background_workers above 0.",
+      hint: "On a server: shared_preload_libraries = 'timescaledb' and timescaledb.max_background_workers above 0. Embedded: without jobs: false.",
     })
   }
   const needs: FeatureNeeds = FEATURES[feature]
@@ -114,7 +124,7 @@ export function requireFeature(capabilities: Capabilities, feature: Feature): vo
     })
   }
   const wanted = needs.since.join('.')
-  const message = `${needs.label}: needs TimescaleDB ${wanted} or newer; this server has ${formatVersion(version)}.`
+  const message = `${needs.label}: needs TimescaleDB ${wanted} or newer; this server has ${version.text}.`
   throw new UnsupportedError('VERSION_REQUIRED', message, {
     feature,
     hint: `Update the extension to ${wanted} or newer: alter extension timescaledb update`,
@@ -132,6 +142,8 @@ interface CapabilityRow {
 }
 
 const cache = new WeakMap<object, Capabilities>()
+/** The database that capabilities were read from. */
+const owners = new WeakMap<Capabilities, object>()
 
 /**
  * What the session's database is and can do. Asked once for each database object; asked again as long as the extension
@@ -159,13 +171,16 @@ export async function readCapabilities(session: Session): Promise<Capabilities> 
     toolkitVersion: parseVersion(row.toolkit),
     // Unknown until the library is loaded: then the server's own refusal decides.
     edition: row.license === 'apache' ? 'apache' : 'timescale',
-    backgroundJobs: row.scheduler,
+    backgroundJobs: backgroundOf(session)?.runsJobs ?? row.scheduler,
     isSuperuser: row.superuser,
     jobSchema: row.jobsInCatalog ? '_timescaledb_catalog' : '_timescaledb_config',
   }
   // A transaction may have created the extension itself, and be rolled back.
   const isLasting = capabilities.timescaleVersion !== undefined && !session.inTransaction
-  if (isLasting) cache.set(session.database, capabilities)
+  if (isLasting) {
+    cache.set(session.database, capabilities)
+    owners.set(capabilities, session.database)
+  }
   return capabilities
 }
 
@@ -175,7 +190,8 @@ export function forgetCapabilities(session: Session): void {
 }
 
 /** Undefined schema, table and function: what a statement on the extension's own catalog fails with when it is gone. */
-const GONE: ReadonlySet<string> = new Set(['3F000', '42P01', '42883'])
+const UNDEFINED_FUNCTION = '42883'
+const GONE: ReadonlySet<string> = new Set(['3F000', '42P01', UNDEFINED_FUNCTION])
 
 /**
  * Runs a statement on the extension's own catalog. When it fails because the extension was dropped since the
@@ -196,15 +212,29 @@ export async function onCatalog<R>(session: Session, run: () => Promise<R>): Pro
   }
 }
 
+/**
+ * Runs a statement that calls functions of the extension. When one is not there, because the extension was dropped or
+ * changed since the capabilities were read, they are forgotten.
+ * @throws UnsupportedError EXTENSION_MISSING, VERSION_REQUIRED
+ */
+export async function withFeature<R>(session: Session, feature: Feature, run: () => Promise<R>): Promise<R> {
+  requireFeature(await readCapabilities(session), feature)
+  try {
+    return await run()
+  } catch (error) {
+    if (error instanceof QueryError && error.sqlState === UNDEFINED_FUNCTION) {
+      forgetCapabilities(session)
+      if (!session.inTransaction) requireFeature(await readCapabilities(session), feature)
+    }
+    throw error
+  }
+}
+
 /** The version in an extension's version text such as `2.23.0-dev`; undefined where there is none. */
 export function parseVersion(text: string | null): ExtensionVersion | undefined {
   const match = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(text ?? '')
-  if (match === null) return undefined
-  return { major: Number(match[1]), minor: Number(match[2]), patch: Number(match[3] ?? 0) }
-}
-
-function formatVersion(version: ExtensionVersion): string {
-  return `${version.major}.${version.minor}.${version.patch}`
+  if (text === null || match === null) return undefined
+  return { major: Number(match[1]), minor: Number(match[2]), patch: Number(match[3] ?? 0), text }
 }
 
 function isAtLeast(version: ExtensionVersion, [major, minor]: readonly [number, number]): boolean {

@@ -3,7 +3,7 @@ import { QueryError, UsageError } from '../errors.ts'
 import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { type TimeInput, timeSql } from '../sql/time-expression.ts'
+import { compareTimes, type TimeInput, timeSql } from '../sql/time-expression.ts'
 import { onCatalog } from './capabilities.ts'
 import { type Dimension, isIntegerTime, listDimensions } from './dimension.ts'
 import { getTimeRelation, type RelationName } from './relation.ts'
@@ -127,6 +127,11 @@ export function chunkListSql(storage: RelationName, time: Dimension | undefined,
 function filterSql(time: Dimension | undefined, filter: ChunkFilter): Sql {
   const conditions: Sql[] = []
   const columnType = time?.columnType ?? ''
+  if (filter.newerThan !== undefined && filter.olderThan !== undefined) {
+    if ((compareTimes(filter.newerThan, filter.olderThan) ?? 0) > 0) {
+      throw new UsageError('INVALID_TIME', 'olderThan is before newerThan, so no chunk lies between them.')
+    }
+  }
   if (filter.olderThan !== undefined) conditions.push(rangeCondition('end', '<=', filter.olderThan, columnType))
   if (filter.newerThan !== undefined) conditions.push(rangeCondition('start', '>=', filter.newerThan, columnType))
   if (filter.compressedOnly === true && filter.compressed === false) {
@@ -201,7 +206,7 @@ interface ChunkStateRow extends RelationName {
  */
 export async function getChunkState(session: Session, chunk: ChunkReference): Promise<ChunkState> {
   const wanted =
-    typeof chunk === 'object' && 'chunkName' in chunk
+    typeof chunk === 'object' && chunk !== null && 'chunkName' in chunk
       ? { schema: chunk.chunkSchema, name: chunk.chunkName }
       : parseName(chunk)
   const inSchema = wanted.schema === undefined ? sql.empty : sql` and chunk_schema = ${wanted.schema}`

@@ -68,3 +68,11 @@ export async function readCompressionSettings(
 function toOrderBy(row: SettingRow, column: string): OrderByColumn {
   return { column, direction: row.ascending === false ? 'desc' : 'asc', nulls: row.nullsFirst ? 'first' : 'last' }
 }
+
+/** True where compression is enabled for the hypertable, or continuous aggregate, of a chunk. */
+export async function isCompressible(session: Session, chunk: RelationName): Promise<boolean> {
+  const { rows } = await session.query(sql`
+    select from _timescaledb_catalog.chunk c join _timescaledb_catalog.hypertable h on h.id = c.hypertable_id
+    where c.schema_name = ${chunk.schema} and c.table_name = ${chunk.name} and h.compression_state = 1`)
+  return rows.length > 0
+}

@@ -1,8 +1,9 @@
 import type { Session } from '../connection/session.ts'
 import type { ObjectName } from '../sql/identifier.ts'
+import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { can, readCapabilities, requireFeature } from './capabilities.ts'
-import { getRelation, notHypertable, type RelationName } from './relation.ts'
+import { getRelation, getTimeRelation, notHypertable, type RelationName } from './relation.ts'
 
 /** One continuous aggregate. */
 export interface ContinuousAggregate extends RelationName {
@@ -57,6 +58,25 @@ export async function getContinuousAggregate(session: Session, name: ObjectName)
   )
   if (found === undefined) throw notHypertable(relation, 'a continuous aggregate')
   return found
+}
+
+/** Which continuous aggregates to list. */
+export interface AggregateFilter {
+  /** Only those directly on this hypertable or continuous aggregate. */
+  readonly on?: ObjectName
+}
+
+/**
+ * The continuous aggregates of the database, or those directly on a hypertable or aggregate by name.
+ * @throws QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND; UsageError INVALID_OPTION
+ */
+export async function findContinuousAggregates(
+  session: Session,
+  filter: AggregateFilter = {},
+): Promise<ContinuousAggregate[]> {
+  checkKeys(filter, ['on'], 'listContinuousAggregates')
+  if (filter.on === undefined) return listContinuousAggregates(session)
+  return listContinuousAggregates(session, (await getTimeRelation(session, filter.on)).storage)
 }
 
 /** The continuous aggregates of the database, or those directly on top of one relation. */

@@ -77,7 +77,8 @@ export type ContinuousAggregateQuery = AggregateSelect | AggregateParts
 
 /** The names of the options of a query in the form it was given in. */
 export function aggregateQueryKeys(query: ContinuousAggregateQuery): readonly string[] {
-  return 'selectQuery' in query ? SELECT_KEYS : PARTS_KEYS
+  // Callers without a type checker leave the options out.
+  return typeof query === 'object' && query !== null && 'selectQuery' in query ? SELECT_KEYS : PARTS_KEYS
 }
 
 /**

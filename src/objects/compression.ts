@@ -1,34 +1,15 @@
-import { type Capabilities, can, requireFeature } from '../catalog/capabilities.ts'
+import { type Capabilities, can, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { listColumns, requireColumns } from '../catalog/column-name.ts'
 import { type CompressionSettings, type OrderByColumn, readCompressionSettings } from '../catalog/compression.ts'
 import { listDimensions } from '../catalog/dimension.ts'
-import type { Policy } from '../catalog/job.ts'
+import { getTimeRelation, type Relation, type RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
-import { callFunction, callProcedure } from '../sql/call.ts'
 import { formatName, type ObjectName, quoteIdentifier } from '../sql/identifier.ts'
-import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { formatOrderBy, type OrderByInput, parseColumns, parseOrderBy } from './order-by.ts'
-import {
-  compareConfigSpan,
-  compareSchedule,
-  configText,
-  findNewPolicy,
-  optionalFlag,
-  type PolicyContext,
-  type PolicyResult,
-  REMOVE_KEYS,
-  type RemoveOptions,
-  type RemoveResult,
-  readPolicyContext,
-  regclass,
-  SCHEDULE_KEYS,
-  type ScheduleOptions,
-  scheduleArguments,
-} from './policy.ts'
-import { optionalInterval, requirePositive, type Span, spanSql } from './span.ts'
 
 /** How rows are compressed. */
 export interface CompressionOptions {
@@ -38,32 +19,8 @@ export interface CompressionOptions {
   readonly orderBy?: OrderByInput | readonly OrderByInput[]
 }
 
-const SETTING_KEYS = { segmentBy: true, orderBy: true } as const satisfies Record<keyof CompressionOptions, true>
-
-/** When and how chunks are compressed; exactly one of `compressAfter` and `compressCreatedBefore`. */
-export interface CompressionPolicyOptions extends CompressionOptions, ScheduleOptions {
-  /** Chunks whose newest possible row is older than this are compressed; a number for an integer time column. */
-  readonly compressAfter?: Span
-  /** Chunks that were created longer ago than this are compressed, whatever times they hold. */
-  readonly compressCreatedBefore?: IntervalInput
-}
-
-const POLICY_KEYS = Object.keys({
-  ...SETTING_KEYS,
-  ...SCHEDULE_KEYS,
-  compressAfter: true,
-  compressCreatedBefore: true,
-} satisfies Record<keyof CompressionPolicyOptions, true>)
-
-/** What adding a compression policy did. */
-export interface CompressionPolicyResult extends PolicyResult {
-  /** True where this call enabled compression or completed its settings. */
-  readonly compressionEnabled: boolean
-  /** As it is now. */
-  readonly compressAfter: string | undefined
-  readonly compressCreatedBefore: string | undefined
-  readonly scheduleInterval: string
-}
+/** The names of the options in {@link CompressionOptions}. */
+export const SETTING_KEYS: Readonly<Record<keyof CompressionOptions, true>> = { segmentBy: true, orderBy: true }
 
 /** Whether a relation is a table or a view, for statements that must name it. */
 export type StorageKind = 'hypertable' | 'continuous-aggregate'
@@ -78,10 +35,17 @@ export function enableCompressionSql(
   options: CompressionOptions & { readonly kind?: StorageKind } = {},
 ): Sql {
   checkKeys(options, [...Object.keys(SETTING_KEYS), 'kind'], 'enableCompression')
+  checkCompression(options)
   return enableSql(capabilities, name, options, options.kind ?? 'hypertable')
 }
 
-function enableSql(capabilities: Capabilities, name: ObjectName, options: CompressionOptions, kind: StorageKind): Sql {
+/** {@link enableCompressionSql} with the kind of relation apart. */
+export function enableSql(
+  capabilities: Capabilities,
+  name: ObjectName,
+  options: CompressionOptions,
+  kind: StorageKind,
+): Sql {
   requireFeature(capabilities, 'compression')
   const columnstore = can(capabilities, 'columnstore')
   const settings = [sql.raw(columnstore ? 'timescaledb.enable_columnstore = true' : 'timescaledb.compress = true')]
@@ -98,107 +62,93 @@ function enableSql(capabilities: Capabilities, name: ObjectName, options: Compre
   return sql`alter ${noun} ${sql.name(name)} set (${sql.join(settings)})`
 }
 
+/** What {@link enableCompression} did. */
+export interface EnableCompressionResult {
+  /** False where it was enabled already, with the settings asked for. */
+  readonly enabled: boolean
+  /** As it is now; empty where the server chooses. */
+  readonly segmentBy: readonly string[]
+  readonly orderBy: readonly OrderByColumn[]
+}
+
 /**
- * The statement that adds the policy; compression must be enabled.
- * @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
+ * Enables compression of a hypertable or continuous aggregate. Nothing is compressed before `compressChunk`,
+ * `compressChunks` or a policy does it. Settings that exist are never changed.
+ * @throws PlanError DRIFT where it is enabled with other settings.
+ * @throws QueryError NOT_FOUND, also for a column, HYPERTABLE_NOT_FOUND; UsageError INVALID_OPTION
  */
-export function addCompressionPolicySql(
-  capabilities: Capabilities,
+export async function enableCompression(
+  session: Session,
   name: ObjectName,
-  options: CompressionPolicyOptions,
-): Sql {
+  options: CompressionOptions = {},
+): Promise<EnableCompressionResult> {
+  checkKeys(options, Object.keys(SETTING_KEYS), 'enableCompression')
+  checkCompression(options)
+  const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
-  checkOptions(options)
-  const after = options.compressAfter === undefined ? undefined : spanSql(options.compressAfter)
-  const createdBefore = optionalInterval(options.compressCreatedBefore)
-  const schedule = scheduleArguments(options)
-  if (can(capabilities, 'columnstore')) {
-    return callProcedure('add_columnstore_policy', [regclass(name)], {
-      after,
-      created_before: createdBefore,
-      ...schedule,
-    })
-  }
-  return callFunction('add_compression_policy', [regclass(name)], {
-    compress_after: after,
-    compress_created_before: createdBefore,
-    ...schedule,
+  const relation = await getTimeRelation(session, name)
+  const { needsSettings, differences } = await readCompression(session, relation, options)
+  if (differences.length > 0) throw compressionDrift(relation, differences)
+  if (needsSettings) await session.query(enableSql(capabilities, relation, options, storageKindOf(relation)))
+  const { segmentBy, orderBy } = await readCompressionSettings(session, relation)
+  return { enabled: needsSettings, segmentBy, orderBy }
+}
+
+/**
+ * Refuses what can be seen to be wrong in the options alone.
+ * @throws UsageError INVALID_OPTION, INVALID_IDENTIFIER
+ */
+export function checkCompression(options: CompressionOptions): void {
+  const segmentBy = options.segmentBy === undefined ? [] : parseColumns(options.segmentBy)
+  const orderBy = options.orderBy === undefined ? [] : parseOrderBy(options.orderBy)
+  for (const column of [...segmentBy, ...orderBy.map((order) => order.column)]) quoteIdentifier(column)
+  const both = orderBy.find(({ column }) => segmentBy.includes(column))
+  if (both === undefined) return
+  throw new UsageError('INVALID_OPTION', `The column ${JSON.stringify(both.column)} is in segmentBy and in orderBy.`, {
+    hint: 'All rows of a batch have the same value in a segmentBy column: leave it out of orderBy.',
   })
 }
 
-/**
- * Compresses chunks of a hypertable or continuous aggregate once they are old enough, by a job of the server. Enables
- * compression where it is not enabled, and never changes the settings of a table that has them.
- * @throws PlanError DRIFT where compression or a policy exists with other settings. With `ifNotExists` that is no error
- *   for a policy that is there already: `differences` lists it.
- * @throws QueryError ALREADY_EXISTS where the same policy exists and `ifNotExists` is not given; NOT_FOUND.
- */
-export async function addCompressionPolicy(
-  session: Session,
-  name: ObjectName,
-  options: CompressionPolicyOptions,
-): Promise<CompressionPolicyResult> {
-  checkOptions(options)
-  const context = await readPolicyContext(session, name, 'compression', 'compression')
-  const settings = await readCompressionSettings(session, context.relation)
-  const needsSettings = isIncomplete(settings, options)
-  const [time] = await listDimensions(session, context.relation.storage)
-  const drift = needsSettings ? [] : compareCompression(settings, options, time?.column)
-  const [existing] = context.existing
-  if (existing !== undefined) {
-    const differences = [...drift, ...comparePolicy(existing, options)]
-    if (options.ifNotExists === true) return toResult(existing, false, false, differences)
-    if (differences.length > 0) throw driftError(context, differences)
-  }
-  if (drift.length > 0) throw driftError(context, drift)
-  return session.transaction(async (inner) => {
-    if (needsSettings && existing === undefined) {
-      const kind = context.relation.kind === 'continuous-aggregate' ? 'continuous-aggregate' : 'hypertable'
-      await inner.query(enableSql(context.capabilities, context.relation, options, kind))
-    }
-    await inner.query(addCompressionPolicySql(context.capabilities, context.relation, options))
-    return toResult(await findNewPolicy(inner, context, 'compression'), true, needsSettings, [])
-  })
-}
-
-/** The statement of {@link removeCompressionPolicy}. @throws UnsupportedError EDITION_REQUIRED */
-export function removeCompressionPolicySql(
-  capabilities: Capabilities,
-  name: ObjectName,
-  options: RemoveOptions = {},
-): Sql {
-  checkKeys(options, REMOVE_KEYS, 'removeCompressionPolicy')
-  requireFeature(capabilities, 'compression')
-  const named = { if_exists: optionalFlag(options.ifExists) }
-  return can(capabilities, 'columnstore')
-    ? callProcedure('remove_columnstore_policy', [regclass(name)], named)
-    : callFunction('remove_compression_policy', [regclass(name)], named)
+/** Whether an ALTER must say table or view. */
+export function storageKindOf(relation: Relation): StorageKind {
+  return relation.kind === 'continuous-aggregate' ? 'continuous-aggregate' : 'hypertable'
 }
 
 /**
- * Ends the compression of further chunks. What is compressed stays so.
- * @throws QueryError NOT_FOUND where there is no policy and `ifExists` is not given.
+ * Whether compression must be enabled or completed for these options, and else how its settings differ from them.
+ * @throws QueryError NOT_FOUND for a column that does not exist.
  */
-export async function removeCompressionPolicy(
+export async function readCompression(
   session: Session,
-  name: ObjectName,
-  options: RemoveOptions = {},
-): Promise<RemoveResult> {
-  checkKeys(options, REMOVE_KEYS, 'removeCompressionPolicy')
-  const context = await readPolicyContext(session, name, 'compression', 'compression')
-  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  await session.query(removeCompressionPolicySql(context.capabilities, context.relation, options))
-  return { removed: true }
+  relation: Relation & { readonly storage: RelationName },
+  options: CompressionOptions,
+): Promise<{ readonly needsSettings: boolean; readonly differences: readonly Difference[] }> {
+  if (options.segmentBy !== undefined || options.orderBy !== undefined) {
+    const columns = await listColumns(session, { schema: relation.schema, name: relation.name })
+    requireColumns(relation, columns, parseColumns(options.segmentBy ?? []), 'segmentBy')
+    const order = options.orderBy === undefined ? [] : parseOrderBy(options.orderBy)
+    requireColumns(
+      relation,
+      columns,
+      order.map(({ column }) => column),
+      'orderBy',
+    )
+  }
+  const settings = await readCompressionSettings(session, relation)
+  if (isIncomplete(settings, options)) return { needsSettings: true, differences: [] }
+  const [time] = await listDimensions(session, relation.storage)
+  return { needsSettings: false, differences: compareCompression(settings, options, time?.column) }
 }
 
-function checkOptions(options: CompressionPolicyOptions): void {
-  checkKeys(options, POLICY_KEYS, 'addCompressionPolicy')
-  if ((options.compressAfter === undefined) === (options.compressCreatedBefore === undefined)) {
-    throw new UsageError('INVALID_OPTION', 'A compression policy needs either compressAfter or compressCreatedBefore.')
-  }
-  requirePositive('compressAfter', options.compressAfter)
-  requirePositive('compressCreatedBefore', options.compressCreatedBefore)
-  requirePositive('scheduleInterval', options.scheduleInterval)
+/** The refusal to change how a relation is compressed. */
+export function compressionDrift(relation: Relation, differences: readonly Difference[]): Error {
+  const view = storageKindOf(relation) === 'continuous-aggregate' ? 'materialized view' : 'table'
+  return refuseDrift(
+    'Compression of',
+    relation,
+    differences,
+    `Call removeCompressionPolicy first, or change the settings yourself: alter ${view} ${formatName(relation)} set (…)`,
+  )
 }
 
 /** True where nothing is set yet that this call could contradict. */
@@ -233,40 +183,5 @@ function named(difference: Difference): Difference {
     setting: difference.setting,
     existing: difference.existing === '' ? '(none)' : difference.existing,
     wanted: difference.wanted === '' ? '(none)' : difference.wanted,
-  }
-}
-
-function comparePolicy(existing: Policy, options: CompressionPolicyOptions): Difference[] {
-  return [
-    ...compareConfigSpan(existing, 'compress_after', 'compressAfter', options.compressAfter),
-    ...compareConfigSpan(existing, 'compress_created_before', 'compressCreatedBefore', options.compressCreatedBefore),
-    ...compareSchedule(existing, options),
-  ]
-}
-
-function driftError(context: PolicyContext, differences: readonly Difference[]): Error {
-  const view = context.relation.kind === 'continuous-aggregate' ? 'materialized view' : 'table'
-  return refuseDrift(
-    'Compression of',
-    context.relation,
-    differences,
-    `Call removeCompressionPolicy first, or change the settings yourself: alter ${view} ${formatName(context.relation)} set (…)`,
-  )
-}
-
-function toResult(
-  policy: Policy,
-  created: boolean,
-  compressionEnabled: boolean,
-  differences: readonly Difference[],
-): CompressionPolicyResult {
-  return {
-    created,
-    jobId: policy.jobId,
-    differences,
-    compressionEnabled,
-    compressAfter: configText(policy, 'compress_after'),
-    compressCreatedBefore: configText(policy, 'compress_created_before'),
-    scheduleInterval: policy.scheduleInterval,
   }
 }

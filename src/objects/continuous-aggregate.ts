@@ -1,16 +1,18 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { listColumns, requireColumns } from '../catalog/column-name.ts'
 import { type ContinuousAggregate, getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { findRelation, notHypertable, relationNotFound } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
-import { checkKeys } from '../sql/option.ts'
+import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { aggregateQueryKeys, aggregateQuerySql, type ContinuousAggregateQuery } from './aggregate-query.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import { withHints } from './hint.ts'
 import type { DropResult } from './hypertable.ts'
 import { formatOrderBy, type OrderByInput, parseOrderBy } from './order-by.ts'
-import { formatSpan, requirePositive, type Span } from './span.ts'
+import { formatSpan, requirePositive, requireSpanKind, type Span } from './span.ts'
 
 /** How a continuous aggregate is made. */
 export type ContinuousAggregateOptions = ContinuousAggregateQuery & AggregateSettings
@@ -84,7 +86,18 @@ export function createContinuousAggregateSql(
 
 function checkOptions(options: ContinuousAggregateOptions): void {
   checkKeys(options, [...aggregateQueryKeys(options), ...SETTING_KEYS], 'createContinuousAggregate')
+  requireKeys(options, ['hypertable', 'timeColumn', 'bucketInterval'], 'createContinuousAggregate')
+  if (!('selectQuery' in options)) requireKeys(options, ['aggregates'], 'createContinuousAggregate')
   requirePositive('chunkInterval', options.chunkInterval)
+}
+
+/** A source that does not exist is left to the server: its query may name it in another way. */
+async function checkSource(session: Session, options: ContinuousAggregateOptions): Promise<void> {
+  const columns = await listColumns(session, options.hypertable)
+  if (columns.length === 0) return
+  requireColumns(options.hypertable, columns, [options.timeColumn], 'timeColumn')
+  const time = columns.find((column) => column.name === options.timeColumn)
+  requireSpanKind('bucketInterval', options.bucketInterval, time?.type)
 }
 
 function indexSql(name: ObjectName, options: ContinuousAggregateOptions): Sql[] {
@@ -109,6 +122,7 @@ export async function createContinuousAggregate(
   const capabilities = await readCapabilities(session)
   const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, options)
   if (create === undefined) throw new TypeError('There is no statement to run.')
+  await checkSource(session, options)
   const relation = await findRelation(session, name)
   if (relation?.kind === 'continuous-aggregate') {
     const existing = await getContinuousAggregate(session, name)
@@ -127,7 +141,8 @@ export async function createContinuousAggregate(
       hint: 'Give withData: false here, and refresh it after the commit.',
     })
   }
-  await session.query(create)
+  const taken = { '42P07': 'Give ifNotExists: true to keep the one that exists.' }
+  await withHints(relation?.kind === 'continuous-aggregate' ? taken : {}, () => session.query(create))
   for (const index of indexes) await session.query(index)
   return toResult(await getContinuousAggregate(session, name), true, [])
 }
@@ -169,7 +184,8 @@ export async function dropContinuousAggregate(
     throw relationNotFound(name)
   }
   if (relation.kind !== 'continuous-aggregate') throw notHypertable(relation, 'a continuous aggregate')
-  await session.query(dropContinuousAggregateSql({ schema: relation.schema, name: relation.name }, options))
+  const statement = dropContinuousAggregateSql({ schema: relation.schema, name: relation.name }, options)
+  await withHints({ '2BP01': 'Give cascade: true to drop what depends on it too.' }, () => session.query(statement))
   return { dropped: true }
 }
 

@@ -1,6 +1,14 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { listColumns, requireColumns } from '../catalog/column-name.ts'
 import { type Dimension, listDimensions } from '../catalog/dimension.ts'
-import { findRelation, getRelation, notHypertable, relationNotFound } from '../catalog/relation.ts'
+import {
+  findRelation,
+  getRelation,
+  getTimeRelation,
+  notHypertable,
+  type RelationName,
+  relationNotFound,
+} from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callFunction, functionExpression } from '../sql/call.ts'
@@ -8,8 +16,9 @@ import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
 import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import { withHint, withHints } from './hint.ts'
 import { optionalFlag, regclass } from './policy.ts'
-import { formatSpan, isSameSpan, requirePositive, type Span, spanSql } from './span.ts'
+import { formatSpan, isSameSpan, requirePositive, requireSpanKind, type Span, spanSql } from './span.ts'
 import { explainUniqueIndexes } from './unique-index.ts'
 
 /** One hash dimension. */
@@ -132,7 +141,8 @@ function namedFormSql(table: Sql, options: HypertableOptions): Sql {
 /**
  * Makes a table a hypertable, with all its dimensions or not at all.
  * @throws PlanError DRIFT where it is a hypertable with other settings and `ifNotExists` is not given.
- * @throws QueryError HYPERTABLE_EXISTS where it is one already and `ifNotExists` is not given; NOT_FOUND.
+ * @throws QueryError HYPERTABLE_EXISTS where it is one already and `ifNotExists` is not given; NOT_FOUND, also for a
+ *   column, whose nearest name is then the hint.
  * @throws QueryError CONSTRAINT_VIOLATION where a primary key or unique index lacks a partitioning column: the message
  *   names it, the hint is the statement that repairs it.
  */
@@ -146,6 +156,7 @@ export async function createHypertable(
   const statements = createHypertableSql(capabilities, name, options)
   const relation = await getRelation(session, name)
   const target = { schema: relation.schema, name: relation.name }
+  await checkColumns(session, target, partitions, options)
   if (relation.kind === 'hypertable') {
     const dimensions = await listDimensions(session, target)
     const differences = compareDimensions(dimensions, options)
@@ -153,15 +164,51 @@ export async function createHypertable(
     const hint = 'Give ifNotExists: true to keep it as it is.'
     if (differences.length > 0) throw refuseDrift('The hypertable', target, differences, hint)
   }
-  const columns = [options.timeColumn, ...partitions.map((partition) => partition.column)]
+  const partitioning = [options.timeColumn, ...partitions.map((partition) => partition.column)]
   try {
     await session.transaction(async (inner) => {
       for (const statement of statements) await inner.query(statement)
     })
   } catch (error) {
-    throw error instanceof QueryError ? await explainUniqueIndexes(session, target, columns, error) : error
+    throw error instanceof QueryError ? await explainRefusal(session, target, partitioning, options, error) : error
   }
   return { ...target, created: true, dimensions: await listDimensions(session, target), differences: [] }
+}
+
+async function checkColumns(
+  session: Session,
+  table: RelationName,
+  partitions: readonly HashPartition[],
+  options: HypertableOptions,
+): Promise<void> {
+  const columns = await listColumns(session, table)
+  requireColumns(table, columns, [options.timeColumn], 'timeColumn')
+  const hashed = partitions.map((partition) => partition.column)
+  requireColumns(table, columns, hashed, options.partitions === undefined ? 'partitioningColumn' : 'partitions')
+  // With a function the times are of the type that it gives.
+  if (options.timePartitioningFunction !== undefined) return
+  const time = columns.find((column) => column.name === options.timeColumn)
+  requireSpanKind('chunkTimeInterval', options.chunkTimeInterval, time?.type)
+}
+
+/** The server's refusal with a hint that names our options, as far as the SQLSTATE and a look at the table tell why. */
+async function explainRefusal(
+  session: Session,
+  table: RelationName,
+  partitioningColumns: readonly string[],
+  options: HypertableOptions,
+  error: QueryError,
+): Promise<QueryError> {
+  if (error.code === 'HYPERTABLE_EXISTS') return withHint(error, 'Give ifNotExists: true to keep it as it is.')
+  if (error.sqlState !== '0A000' || options.migrateData === true) {
+    return explainUniqueIndexes(session, table, partitioningColumns, error)
+  }
+  const { rows } = await session.query<{ readonly filled: boolean }>(
+    sql`select exists (select from only ${sql.name(table)}) as filled`,
+  )
+  return rows[0]?.filled === true
+    ? withHint(error, 'Give migrateData: true to move its rows into chunks; the table is locked meanwhile.')
+    : error
 }
 
 /** How a hypertable is dropped. */
@@ -204,20 +251,29 @@ export async function dropHypertable(
     throw relationNotFound(name)
   }
   if (relation.kind !== 'hypertable') throw notHypertable(relation, 'a hypertable')
-  await session.query(dropHypertableSql({ schema: relation.schema, name: relation.name }, options))
+  const statement = dropHypertableSql({ schema: relation.schema, name: relation.name }, options)
+  await withHints({ '2BP01': 'Give cascade: true to drop what depends on it too.' }, () => session.query(statement))
   return { dropped: true }
 }
 
 /** The statement of {@link setChunkTimeInterval}. @throws UsageError INVALID_INTERVAL, INVALID_OPTION */
 export function setChunkTimeIntervalSql(capabilities: Capabilities, name: ObjectName, interval: Span): Sql {
   requireFeature(capabilities, 'hypertable')
+  if (interval === undefined) throw new UsageError('INVALID_OPTION', 'setChunkTimeInterval needs the new interval.')
   requirePositive('chunkTimeInterval', interval)
   return callFunction('set_chunk_time_interval', [regclass(name), spanSql(interval)])
 }
 
-/** Changes the length of chunks made from now on; those that exist stay as they are. */
+/**
+ * Changes the length of chunks made from now on; those that exist stay as they are.
+ * @throws UsageError INVALID_INTERVAL, INVALID_OPTION; QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND
+ */
 export async function setChunkTimeInterval(session: Session, name: ObjectName, interval: Span): Promise<void> {
-  await session.query(setChunkTimeIntervalSql(await readCapabilities(session), name, interval))
+  const statement = setChunkTimeIntervalSql(await readCapabilities(session), name, interval)
+  const { storage } = await getTimeRelation(session, name)
+  const [time] = await listDimensions(session, storage)
+  requireSpanKind('chunkTimeInterval', interval, time?.columnType)
+  await session.query(statement)
 }
 
 /** Gives all hash dimensions. */

@@ -1,4 +1,5 @@
 import { type Capabilities, type Feature, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { listDimensions } from '../catalog/dimension.ts'
 import { listPolicies, type Policy, type PolicyKind } from '../catalog/job.ts'
 import { getTimeRelation, type Relation, type RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
@@ -8,7 +9,7 @@ import type { IntervalInput } from '../sql/interval.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { type TimeInput, timeSql } from '../sql/time-expression.ts'
 import { compareSetting, type Difference } from './difference.ts'
-import { formatSpan, isSameSpan, optionalInterval, type Span } from './span.ts'
+import { formatSpan, isSameSpan, optionalInterval, requireSpanKind, type Span } from './span.ts'
 
 /** When a policy runs. What is left out is the server's choice. */
 export interface ScheduleOptions {
@@ -60,6 +61,12 @@ export const REMOVE_KEYS: readonly string[] = Object.keys({ ifExists: true } sat
   true
 >)
 
+/** What the server refuses with these SQLSTATEs, and our option for it. */
+export const POLICY_HINTS: Readonly<Record<string, string>> = {
+  '42710': 'Give ifNotExists: true to keep the one that exists.',
+  '42704': 'Give ifExists: true where there may be none.',
+}
+
 /** A name as an argument of type regclass. */
 export function regclass(name: ObjectName): Sql {
   return sql`${sql.literal(formatName(name))}::regclass`
@@ -102,6 +109,21 @@ export async function readPolicyContext(
   const relation = await getTimeRelation(session, name)
   const policies = await listPolicies(session, relation)
   return { capabilities, relation, existing: policies.filter((policy) => policy.kind === kind) }
+}
+
+/**
+ * Refuses a number or an interval where the relation's time column needs the other.
+ * @throws UsageError INVALID_OPTION
+ */
+export async function requirePolicySpan(
+  session: Session,
+  context: PolicyContext,
+  option: string,
+  span: Span | null | undefined,
+): Promise<void> {
+  if (span === undefined || span === null) return
+  const [time] = await listDimensions(session, context.relation.storage)
+  requireSpanKind(option, span, time?.columnType)
 }
 
 /** How the schedule of a policy differs from what the call asks for. */

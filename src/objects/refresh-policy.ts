@@ -1,30 +1,34 @@
 import { type Capabilities, requireFeature } from '../catalog/capabilities.ts'
+import { getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import type { Policy } from '../catalog/job.ts'
 import { notHypertable } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
-import { UsageError } from '../errors.ts'
+import { QueryError, UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
-import type { ObjectName } from '../sql/identifier.ts'
+import { formatName, type ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import { withHints } from './hint.ts'
 import {
   compareSchedule,
   configText,
   findNewPolicy,
   optionalFlag,
+  POLICY_HINTS,
   type PolicyResult,
   REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  requirePolicySpan,
   SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
 } from './policy.ts'
-import { compareSpans, formatSpan, isSameSpan, requirePositive, type Span, spanSql } from './span.ts'
+import { compareSpans, formatSpan, isSameSpan, requirePositive, type Span, spanLength, spanSql } from './span.ts'
 
 /** What is refreshed, and when. */
 export interface RefreshPolicyOptions extends ScheduleOptions {
@@ -35,10 +39,11 @@ export interface RefreshPolicyOptions extends ScheduleOptions {
   readonly scheduleInterval: IntervalInput
   /** Reads data from object storage too. From TimescaleDB 2.18 on. */
   readonly includeTieredData?: boolean
-  /** How many buckets one transaction refreshes. From TimescaleDB 2.19 on. */
+  /** How many buckets one transaction refreshes; 0 is all in one. From TimescaleDB 2.19 on. */
   readonly bucketsPerBatch?: number
+  /** At most so many batches in one run, the rest in the next; 0 is without limit. From TimescaleDB 2.19 on. */
   readonly maxBatchesPerExecution?: number
-  /** From TimescaleDB 2.20 on. */
+  /** True (the server's default) refreshes the newest batch first. From TimescaleDB 2.20 on. */
   readonly refreshNewestFirst?: boolean
 }
 
@@ -58,6 +63,10 @@ export interface RefreshPolicyResult extends PolicyResult {
   readonly startOffset: string | undefined
   readonly endOffset: string | undefined
   readonly scheduleInterval: string
+  /** Undefined where the server's default holds. */
+  readonly bucketsPerBatch: number | undefined
+  readonly maxBatchesPerExecution: number | undefined
+  readonly refreshNewestFirst: boolean | undefined
 }
 
 /**
@@ -106,6 +115,8 @@ export async function addContinuousAggregatePolicy(
   checkOptions(options)
   const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
   if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
+  await requirePolicySpan(session, context, 'startOffset', options.startOffset)
+  await requirePolicySpan(session, context, 'endOffset', options.endOffset)
   const existing = context.existing.find((policy) => overlaps(policy, options))
   const differences = existing === undefined ? [] : compareRefresh(existing, options)
   if (existing !== undefined) {
@@ -114,8 +125,18 @@ export async function addContinuousAggregatePolicy(
       const hint = 'Call removeContinuousAggregatePolicy first.'
       throw refuseDrift('The refresh policy of', context.relation, differences, hint)
     }
+    // The server says so with a code that stands for anything since it allows several policies.
+    throw new QueryError('ALREADY_EXISTS', `The refresh policy of ${formatName(context.relation)} already exists.`, {
+      sqlState: '42710',
+      hint: POLICY_HINTS['42710'],
+    })
   }
-  await session.query(addContinuousAggregatePolicySql(context.capabilities, context.relation, options))
+  const statement = addContinuousAggregatePolicySql(context.capabilities, context.relation, options)
+  const { bucketInterval } = await getContinuousAggregate(session, context.relation)
+  const small = isSmall(options, bucketInterval)
+    ? { '22023': `Let startOffset and endOffset be at least two buckets of ${bucketInterval} apart.` }
+    : {}
+  await withHints({ ...POLICY_HINTS, ...small }, () => session.query(statement))
   return toResult(await findNewPolicy(session, context, 'refresh'), true, [])
 }
 
@@ -145,7 +166,8 @@ export async function removeContinuousAggregatePolicy(
   const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
   if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
   if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  await session.query(removeContinuousAggregatePolicySql(context.capabilities, context.relation, options))
+  const statement = removeContinuousAggregatePolicySql(context.capabilities, context.relation, options)
+  await withHints(POLICY_HINTS, () => session.query(statement))
   return { removed: true }
 }
 
@@ -156,11 +178,22 @@ function checkOptions(options: RefreshPolicyOptions): void {
   if (startOffset === undefined || endOffset === undefined) {
     throw new UsageError('INVALID_OPTION', 'A refresh policy needs startOffset and endOffset; null leaves one open.')
   }
+  for (const option of ['bucketsPerBatch', 'maxBatchesPerExecution'] as const) {
+    const number = options[option]
+    if (number === undefined || (Number.isInteger(number) && number >= 0 && number < 2 ** 31)) continue
+    throw new UsageError('INVALID_OPTION', `${option} must be a whole number from 0 on.`)
+  }
   if (startOffset === null || endOffset === null) return
   if (compareSpans(formatSpan(startOffset), formatSpan(endOffset)) <= 0) {
     const message = 'startOffset must be longer than endOffset: both count back from the run of the policy.'
     throw new UsageError('INVALID_OPTION', message)
   }
+}
+
+/** True where a window cannot hold two buckets, which the server refuses. */
+function isSmall({ startOffset, endOffset }: RefreshPolicyOptions, bucketInterval: string | undefined): boolean {
+  if (startOffset === null || endOffset === null || bucketInterval === undefined) return false
+  return spanLength(formatSpan(startOffset)) - spanLength(formatSpan(endOffset)) < 2n * spanLength(bucketInterval)
 }
 
 /** True where two windows share a time; an open edge reaches as far as anything. */
@@ -185,11 +218,36 @@ function compareRefresh(existing: Policy, options: RefreshPolicyOptions): Differ
   return [
     ...compareOffset('startOffset', 'start_offset'),
     ...compareOffset('endOffset', 'end_offset'),
+    ...compareSetting(
+      'includeTieredData',
+      configText(existing, 'include_tiered_data'),
+      text(options.includeTieredData),
+    ),
+    ...compareSetting('bucketsPerBatch', configText(existing, 'buckets_per_batch'), text(options.bucketsPerBatch)),
+    ...compareSetting(
+      'maxBatchesPerExecution',
+      configText(existing, 'max_batches_per_execution'),
+      text(options.maxBatchesPerExecution),
+    ),
+    ...compareSetting(
+      'refreshNewestFirst',
+      configText(existing, 'refresh_newest_first'),
+      text(options.refreshNewestFirst),
+    ),
     ...compareSchedule(existing, options),
   ]
 }
 
+function text(value: number | boolean | undefined): string | undefined {
+  return value === undefined ? undefined : String(value)
+}
+
 function toResult(policy: Policy, created: boolean, differences: readonly Difference[]): RefreshPolicyResult {
+  const number = (key: string): number | undefined => {
+    const value = policy.config[key]
+    return typeof value === 'number' ? value : undefined
+  }
+  const newestFirst = policy.config['refresh_newest_first']
   return {
     created,
     jobId: policy.jobId,
@@ -197,5 +255,8 @@ function toResult(policy: Policy, created: boolean, differences: readonly Differ
     startOffset: configText(policy, 'start_offset'),
     endOffset: configText(policy, 'end_offset'),
     scheduleInterval: policy.scheduleInterval,
+    bucketsPerBatch: number('buckets_per_batch'),
+    maxBatchesPerExecution: number('max_batches_per_execution'),
+    refreshNewestFirst: typeof newestFirst === 'boolean' ? newestFirst : undefined,
   }
 }

@@ -7,7 +7,7 @@ import { callProcedure } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { parseTime, type TimeExpression, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
+import { compareTimes, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 import { optionalFlag, regclass } from './policy.ts'
 import { refuseLoss } from './refresh-loss.ts'
 
@@ -99,28 +99,8 @@ export async function refreshContinuousAggregate(
 
 function checkWindow({ startTime, endTime }: RefreshOptions): void {
   if (startTime === undefined || endTime === undefined) return
-  const start = parseTime(startTime)
-  const end = parseTime(endTime)
-  if (isBefore(start, end) !== false) return
+  if ((compareTimes(startTime, endTime) ?? -1) < 0) return
   throw new UsageError('INVALID_OPTION', 'The window of the refresh is empty: startTime must be before endTime.')
-}
-
-/** Undefined where only the server's clock can tell. */
-function isBefore(start: TimeExpression, end: TimeExpression): boolean | undefined {
-  if (start.kind === 'integer' && end.kind === 'integer') return start.value < end.value
-  if (start.kind === 'instant' && end.kind === 'instant') return rank(start.microseconds) < rank(end.microseconds)
-  if (start.kind === 'now' && end.kind === 'now') return spanOf(start) < spanOf(end)
-  return undefined
-}
-
-function rank(microseconds: bigint | 'infinity' | '-infinity'): bigint | number {
-  if (microseconds === 'infinity') return Number.POSITIVE_INFINITY
-  return microseconds === '-infinity' ? Number.NEGATIVE_INFINITY : microseconds
-}
-
-function spanOf(time: TimeExpression & { readonly kind: 'now' }): bigint {
-  const { months = 0, days = 0, microseconds = 0n } = time.plus ?? {}
-  return BigInt(months * 30 + days) * 86_400_000_000n + microseconds
 }
 
 function isInteger({ startTime, endTime }: RefreshOptions): boolean {

@@ -9,18 +9,21 @@ import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import type { Sql } from '../sql/template.ts'
 import { type Difference, refuseDrift } from './difference.ts'
+import { withHints } from './hint.ts'
 import {
   compareConfigSpan,
   compareSchedule,
   configText,
   findNewPolicy,
   optionalFlag,
+  POLICY_HINTS,
   type PolicyResult,
   REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  requirePolicySpan,
   SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
@@ -80,6 +83,7 @@ export async function addRetentionPolicy(
 ): Promise<RetentionPolicyResult> {
   checkOptions(options)
   const context = await readPolicyContext(session, name, 'retention', 'retention')
+  await requirePolicySpan(session, context, 'dropAfter', options.dropAfter)
   const [existing] = context.existing
   const differences = existing === undefined ? [] : compareRetention(existing, options)
   if (existing !== undefined) {
@@ -88,7 +92,8 @@ export async function addRetentionPolicy(
       throw refuseDrift('The retention policy of', context.relation, differences, 'Call removeRetentionPolicy first.')
     }
   }
-  await session.query(addRetentionPolicySql(context.capabilities, context.relation, options))
+  const statement = addRetentionPolicySql(context.capabilities, context.relation, options)
+  await withHints(POLICY_HINTS, () => session.query(statement))
   return toResult(await findNewPolicy(session, context, 'retention'), true, [])
 }
 
@@ -115,7 +120,8 @@ export async function removeRetentionPolicy(
   checkKeys(options, REMOVE_KEYS, 'removeRetentionPolicy')
   const context = await readPolicyContext(session, name, 'retention', 'retention')
   if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  await session.query(removeRetentionPolicySql(context.capabilities, context.relation, options))
+  const statement = removeRetentionPolicySql(context.capabilities, context.relation, options)
+  await withHints(POLICY_HINTS, () => session.query(statement))
   return { removed: true }
 }
 

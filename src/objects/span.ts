@@ -1,3 +1,5 @@
+import { toTimeType } from '../catalog/column-name.ts'
+import { isIntegerTime } from '../catalog/dimension.ts'
 import { UsageError } from '../errors.ts'
 import { formatInterval, type Interval, type IntervalInput, parseInterval } from '../sql/interval.ts'
 import { type Sql, sql } from '../sql/template.ts'
@@ -31,7 +33,7 @@ export function isSameSpan(left: string, right: string): boolean {
 
 /** Negative where the first is shorter. A month counts as 30 days and a day as 24 hours, as the server compares. */
 export function compareSpans(left: string, right: string): number {
-  const difference = lengthOf(left) - lengthOf(right)
+  const difference = spanLength(left) - spanLength(right)
   return difference < 0n ? -1 : difference > 0n ? 1 : 0
 }
 
@@ -40,11 +42,33 @@ export function compareSpans(left: string, right: string): number {
  * @throws UsageError INVALID_OPTION
  */
 export function requirePositive(option: string, span: Span | undefined): void {
-  if (span === undefined || lengthOf(formatSpan(span)) > 0n) return
+  if (span === undefined || spanLength(formatSpan(span)) > 0n) return
   throw new UsageError('INVALID_OPTION', `${option} must be longer than nothing, not ${formatSpan(span)}.`)
 }
 
-function lengthOf(span: string): bigint {
+/**
+ * Refuses a number where the time column is no integer, which the server would take for microseconds, and an interval
+ * where it is one. A column of any other type is left to the server.
+ * @throws UsageError INVALID_OPTION
+ */
+export function requireSpanKind(option: string, span: Span | null | undefined, columnType: string | undefined): void {
+  if (span === undefined || span === null || columnType === undefined) return
+  const isNumber = typeof span === 'number' || typeof span === 'bigint'
+  const type = columnType === 'uuid' ? 'timestamptz' : toTimeType(columnType)
+  if (type === undefined || isIntegerTime(type) === isNumber) return
+  throw new UsageError(
+    'INVALID_OPTION',
+    `${option} must be ${isNumber ? 'an interval' : 'a number'} for a time column of type ${columnType}.`,
+    {
+      hint: isNumber
+        ? "Write a number and a unit, such as '7 days' or { days: 7 }."
+        : "Write a whole number in the column's own unit.",
+    },
+  )
+}
+
+/** How long a span is, as the server or {@link formatSpan} writes it: microseconds, or the number itself. */
+export function spanLength(span: string): bigint {
   if (/^-?\d+$/.test(span)) return BigInt(span)
   const interval: Interval = parseInterval(span)
   return BigInt(interval.months * 30 + interval.days) * 86_400_000_000n + interval.microseconds

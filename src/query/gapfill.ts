@@ -1,6 +1,8 @@
-import { readCapabilities, requireFeature } from '../catalog/capabilities.ts'
-import type { QueryOptions, Row, Session } from '../connection/session.ts'
+import { withFeature } from '../catalog/capabilities.ts'
+import type { ColumnQueryOptions, QueryOptions, Row, Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
+import { queryToColumns } from '../results/column-query.ts'
+import type { ColumnSet } from '../results/column-set.ts'
 import { type Aggregate, type AggregateResult, type AggregateText, avg, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
@@ -78,7 +80,8 @@ export function fillGapsSql(table: ObjectName, options: FillGapsOptions): Statem
   if (options.startTime === undefined || options.endTime === undefined) {
     throw invalidOption('fillGaps needs startTime and endTime.')
   }
-  const type = options.timeType ?? assumedTimeType(options.bucketInterval)
+  const { startTime, endTime } = options
+  const type = options.timeType ?? assumedTimeType(options.bucketInterval, [startTime, endTime])
   const groups = toList(options.groupBy)
   const columns = columnList(options.columns)
   const outputs = outputColumns(
@@ -91,7 +94,7 @@ export function fillGapsSql(table: ObjectName, options: FillGapsOptions): Statem
     groups,
     selected: columns.map(([key, column]) => sql`${filledSql(key, column, options)} as ${sql.column(key)}`),
     conditions: [
-      ...windowConditions(sql.column(options.timeColumn), type, options.startTime, options.endTime),
+      ...windowConditions(sql.column(options.timeColumn), type, startTime, endTime),
       ...whereConditions(options.where),
     ],
     orderBy: orderBySql(options.orderBy ?? ['bucket', ...groups].map((name) => ({ column: name })), outputs),
@@ -137,12 +140,43 @@ export async function fillGaps(
   options: FillGapsOptions,
   queryOptions: QueryOptions = {},
 ): Promise<Row[]> {
-  // Everything that can be refused is refused before the first trip, and once more when the type is known.
+  const { rows } = await runTyped(session, table, options, (statement) =>
+    session.query(statement, { numeric: 'number', ...queryOptions }),
+  )
+  return rows
+}
+
+/**
+ * The same as columns, named as in the rows of {@link fillGaps}. numeric columns are float64.
+ * @throws UsageError as {@link fillGapsSql}, QueryError from the server.
+ */
+export function fillGapsColumns<
+  const C extends GapfillColumns,
+  const G extends string = never,
+  const B extends BucketInterval = BucketInterval,
+>(
+  session: Session,
+  table: ObjectName,
+  options: FillGapsOptions<C, G, B>,
+  queryOptions: ColumnQueryOptions = {},
+): Promise<ColumnSet<keyof FillGapsRow<C, G, B> & string>> {
+  return runTyped(session, table, options, (statement) =>
+    queryToColumns(session, statement, { numeric: 'float64', ...queryOptions }),
+  )
+}
+
+/** Everything that can be refused is refused before the first trip, and once more when the type is known. */
+async function runTyped<T>(
+  session: Session,
+  table: ObjectName,
+  options: FillGapsOptions,
+  run: (statement: Statement) => Promise<T>,
+): Promise<T> {
   const statement = fillGapsSql(table, options)
-  requireFeature(await readCapabilities(session), 'gapfill')
-  const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
-  const typed = timeType === undefined ? statement : fillGapsSql(table, { ...options, timeType })
-  return (await session.query(typed, { numeric: 'number', ...queryOptions })).rows
+  return withFeature(session, 'gapfill', async () => {
+    const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
+    return run(timeType === undefined ? statement : fillGapsSql(table, { ...options, timeType }))
+  })
 }
 
 function gapfillSql(options: FillGapsOptions, type: TimeType): Sql {

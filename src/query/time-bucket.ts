@@ -1,5 +1,7 @@
-import { readCapabilities, requireFeature } from '../catalog/capabilities.ts'
-import type { QueryOptions, Row, Session } from '../connection/session.ts'
+import { withFeature } from '../catalog/capabilities.ts'
+import type { ColumnQueryOptions, QueryOptions, Row, Session } from '../connection/session.ts'
+import { queryToColumns } from '../results/column-query.ts'
+import type { ColumnSet } from '../results/column-set.ts'
 import { type AggregateRow, type Aggregations, toAggregate } from '../sql/aggregate.ts'
 import { functionExpression } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
@@ -39,7 +41,7 @@ export interface SeriesOptions<G extends string, B extends BucketInterval> {
   readonly orderBy?: OrderBy
   /** At most so many rows. */
   readonly limit?: number
-  /** The time column's type. Asked of the server when it matters and is not given, at the price of one trip. */
+  /** The time column's type. Asked of the server when it is not given, at the price of one trip. */
   readonly timeType?: TimeType
 }
 
@@ -89,7 +91,8 @@ const KEYS = [...SERIES_KEYS, 'aggregations', 'startTime', 'endTime', 'origin', 
 export function timeBucketSql(table: ObjectName, options: TimeBucketOptions): Statement {
   checkKeys(options, KEYS, 'timeBucketQuery')
   requireKeys(options, ['timeColumn', 'bucketInterval', 'aggregations'], 'timeBucketQuery')
-  const type = options.timeType ?? assumedTimeType(options.bucketInterval)
+  const { startTime, endTime, origin } = options
+  const type = options.timeType ?? assumedTimeType(options.bucketInterval, [startTime, endTime, origin])
   const column = sql.column(options.timeColumn)
   const groups = toList(options.groupBy)
   const aggregations = Object.entries(options.aggregations)
@@ -103,10 +106,7 @@ export function timeBucketSql(table: ObjectName, options: TimeBucketOptions): St
     table,
     groups,
     selected,
-    conditions: [
-      ...windowConditions(column, type, options.startTime, options.endTime),
-      ...whereConditions(options.where),
-    ],
+    conditions: [...windowConditions(column, type, startTime, endTime), ...whereConditions(options.where)],
     orderBy: orderBySql(options.orderBy ?? ['bucket', ...groups].map((name) => ({ column: name })), outputs),
     limit: options.limit,
   }).statement
@@ -146,13 +146,43 @@ export async function timeBucketQuery(
   options: TimeBucketOptions,
   queryOptions: QueryOptions = {},
 ): Promise<Row[]> {
-  // Everything that can be refused is refused before the first trip, and once more when the type is known.
+  const { rows } = await runTyped(session, table, options, (statement) =>
+    session.query(statement, { numeric: 'number', ...queryOptions }),
+  )
+  return rows
+}
+
+/**
+ * The same as columns, named as in the rows of {@link timeBucketQuery}. numeric columns are float64.
+ * @throws UsageError as {@link timeBucketSql}, QueryError from the server.
+ */
+export function timeBucketColumns<
+  const A extends Aggregations,
+  const G extends string = never,
+  const B extends BucketInterval = BucketInterval,
+>(
+  session: Session,
+  table: ObjectName,
+  options: TimeBucketOptions<A, G, B>,
+  queryOptions: ColumnQueryOptions = {},
+): Promise<ColumnSet<keyof TimeBucketRow<A, G, B> & string>> {
+  return runTyped(session, table, options, (statement) =>
+    queryToColumns(session, statement, { numeric: 'float64', ...queryOptions }),
+  )
+}
+
+/** Everything that can be refused is refused before the first trip, and once more when the type is known. */
+async function runTyped<T>(
+  session: Session,
+  table: ObjectName,
+  options: TimeBucketOptions,
+  run: (statement: Statement) => Promise<T>,
+): Promise<T> {
   const statement = timeBucketSql(table, options)
-  requireFeature(await readCapabilities(session), 'time-bucket')
-  const needsType = [options.startTime, options.endTime, options.origin, options.timezone].some((x) => x !== undefined)
-  const timeType = options.timeType ?? (needsType ? await findTimeType(session, table, options.timeColumn) : undefined)
-  const typed = timeType === undefined ? statement : timeBucketSql(table, { ...options, timeType })
-  return (await session.query(typed, { numeric: 'number', ...queryOptions })).rows
+  return withFeature(session, 'time-bucket', async () => {
+    const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
+    return run(timeType === undefined ? statement : timeBucketSql(table, { ...options, timeType }))
+  })
 }
 
 /** The parts of a query by buckets. */

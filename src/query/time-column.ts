@@ -1,10 +1,11 @@
+import { listColumns, toTimeType } from '../catalog/column-name.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
-import { formatName, type ObjectName } from '../sql/identifier.ts'
+import type { ObjectName } from '../sql/identifier.ts'
 import { formatInterval, type IntervalInput, parseInterval } from '../sql/interval.ts'
 import { invalidOption } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { checkTimeType, parseTime, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
+import { checkTimeType, compareTimes, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 
 /** How wide a bucket is: a span such as `'15 minutes'`, or a whole number for an integer time column. */
 export type BucketInterval = IntervalInput | number | bigint
@@ -15,19 +16,19 @@ export type BucketTime<B> = B extends number | bigint ? number : Date
 /** One object type instead of an intersection, as it is shown and compared. */
 export type Flat<T> = { [K in keyof T]: T[K] }
 
-const SERVER_TYPES = new Map<string, TimeType>([
-  ['timestamp with time zone', 'timestamptz'],
-  ['timestamp without time zone', 'timestamp'],
-  ['date', 'date'],
-  ['bigint', 'bigint'],
-  ['integer', 'integer'],
-  ['smallint', 'smallint'],
-])
-
-/** The type to write bounds in, when nobody has looked at the column. */
-export function assumedTimeType(bucketInterval: BucketInterval): TimeType {
-  return isWhole(bucketInterval) ? 'bigint' : 'timestamptz'
+/**
+ * The type to write bounds in, when nobody has looked at the column.
+ * @throws UsageError INVALID_OPTION where the bucket's width and a bound cannot belong to one column.
+ */
+export function assumedTimeType(bucketInterval: BucketInterval, bounds: readonly (TimeInput | undefined)[]): TimeType {
+  if (!isWhole(bucketInterval)) return 'timestamptz'
+  if (bounds.some((bound) => bound !== undefined && typeof bound !== 'number' && typeof bound !== 'bigint')) {
+    throw invalidOption('bucketInterval is a number, as for an integer time column, but a time is not.', INTERVAL_HINT)
+  }
+  return 'bigint'
 }
+
+const INTERVAL_HINT = "Write a number and a unit, such as '5 minutes' or { minutes: 5 }."
 
 /** Whether a bucket's width is a number, so that the time column must be an integer. */
 export function isWhole(bucketInterval: BucketInterval): bucketInterval is number | bigint {
@@ -41,15 +42,10 @@ export function isWhole(bucketInterval: BucketInterval): bucketInterval is numbe
  * @throws UsageError INVALID_OPTION for a column of another type.
  */
 export async function findTimeType(session: Session, table: ObjectName, column: string): Promise<TimeType | undefined> {
-  const { rows } = await session.query<{ type: string }>(
-    sql`select coalesce(nullif(t.typbasetype, 0), t.oid)::regtype::text as type
-      from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
-      where a.attrelid = to_regclass(${formatName(table)}::text) and a.attname = ${column}::name
-        and a.attnum > 0 and not a.attisdropped`.statement,
-  )
-  const type = rows[0]?.type
-  if (type === undefined) return undefined
-  const known = SERVER_TYPES.get(type)
+  const type = (await listColumns(session, table)).find(({ name }) => name === column)?.type
+  // Newer servers have buckets of uuids (version 7); whether this one does is its to say.
+  if (type === undefined || type === 'uuid') return undefined
+  const known = toTimeType(type)
   if (known !== undefined) return known
   throw invalidOption(
     `The column ${JSON.stringify(column)} is of type ${type}, which has no time buckets.`,
@@ -64,9 +60,10 @@ export async function findTimeType(session: Session, table: ObjectName, column: 
 export function bucketWidthSql(bucketInterval: BucketInterval, type: TimeType): Sql {
   checkTimeType(type)
   if (isWhole(bucketInterval) !== isIntegerType(type)) {
-    throw invalidOption(
-      `bucketInterval must be ${isIntegerType(type) ? 'a whole number' : 'an interval'} for a time column of type ${type}.`,
-    )
+    const [needed, hint] = isIntegerType(type)
+      ? ['a whole number', "Write how many of the column's own units a bucket is wide, such as 3600."]
+      : ['an interval', INTERVAL_HINT]
+    throw invalidOption(`bucketInterval must be ${needed} for a time column of type ${type}.`, hint)
   }
   if (isWhole(bucketInterval)) {
     if (bucketInterval <= 0) throw invalidOption('bucketInterval must be greater than 0.')
@@ -95,24 +92,11 @@ export function windowConditions(
   startTime: TimeInput | undefined,
   endTime: TimeInput | undefined,
 ): Sql[] {
-  if (startTime !== undefined && endTime !== undefined) checkOrder(startTime, endTime)
+  if (startTime !== undefined && endTime !== undefined && (compareTimes(startTime, endTime) ?? 0) > 0) {
+    throw new UsageError('INVALID_TIME', 'endTime is before startTime.')
+  }
   const conditions: Sql[] = []
   if (startTime !== undefined) conditions.push(sql`${column} >= ${timeSql(startTime, type, { round: 'up' })}`)
   if (endTime !== undefined) conditions.push(sql`${column} < ${timeSql(endTime, type, { round: 'up' })}`)
   return conditions
-}
-
-function checkOrder(startTime: TimeInput, endTime: TimeInput): void {
-  const start = position(startTime)
-  const end = position(endTime)
-  if (start !== undefined && end !== undefined && end < start) {
-    throw new UsageError('INVALID_TIME', 'endTime is before startTime.')
-  }
-}
-
-/** Where a time lies, as far as that is known without the server's clock. */
-function position(input: TimeInput): bigint | undefined {
-  const time = parseTime(input)
-  if (time.kind === 'integer') return time.value
-  return time.kind === 'instant' && typeof time.microseconds === 'bigint' ? time.microseconds : undefined
 }

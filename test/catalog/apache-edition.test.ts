@@ -49,6 +49,11 @@ describe.skipIf(!isApache)(`the Apache edition: ${needed}`, () => {
       sent.push(statement.text)
       return db.query(statement, options)
     },
+    copyIn: db.copyIn.bind(db),
+    copyOut: db.copyOut.bind(db),
+    queryColumns: db.queryColumns.bind(db),
+    streamColumns: db.streamColumns.bind(db),
+    streamRows: db.streamRows.bind(db),
     transaction: (run, options) => {
       sent.push('begin')
       return db.transaction(run, options)

@@ -85,8 +85,8 @@ describe('requireFeature', () => {
 })
 
 it.each([
-  ['2.23.0-dev', { major: 2, minor: 23, patch: 0 }],
-  ['2.14', { major: 2, minor: 14, patch: 0 }],
+  ['2.23.0-dev', { major: 2, minor: 23, patch: 0, text: '2.23.0-dev' }],
+  ['2.14', { major: 2, minor: 14, patch: 0, text: '2.14' }],
   ['', undefined],
   [null, undefined],
 ])('parseVersion(%j)', (text, version) => {
@@ -106,6 +106,7 @@ describe('readCapabilities', () => {
     const capabilities = await readCapabilities(database.db)
     expect(capabilities.postgresVersion).toBeGreaterThanOrEqual(140_000)
     expect(capabilities.timescaleVersion?.major).toBe(2)
+    expect(capabilities.timescaleVersion?.text).toMatch(/^2\.\d+\.\d+/)
     expect(['apache', 'timescale']).toContain(capabilities.edition)
   })
 
@@ -155,5 +156,34 @@ describe('an extension that comes and goes in the same process', () => {
     await expect(findRelation(own.db, 'T')).rejects.toMatchObject({ code: 'EXTENSION_MISSING' })
     expect((await readCapabilities(own.db)).timescaleVersion).toBeUndefined()
     await own.close()
+  })
+
+  it.skipIf(onServer)('is seen by capabilities() at once, and by a query that misses its functions', async () => {
+    const own = await openTestDatabase()
+    const { client } = own
+    expect((await client.capabilities()).timescaleVersion).toBeDefined()
+    await client.sql`create table t (time timestamptz)`
+    await client.sql`drop extension timescaledb cascade`
+    const query = { timeColumn: 'time', bucketInterval: '1 hour', aggregations: { n: 'COUNT(*)' } }
+    await expect(client.timeBucketQuery('t', query)).rejects.toMatchObject({ code: 'EXTENSION_MISSING' })
+    expect((await client.capabilities()).timescaleVersion).toBeUndefined()
+    await own.close()
+  })
+
+  it('is asked for again after something was missing, since it may have been updated', async () => {
+    await using server = await startPostgres({ settings: { allow_system_table_mods: 'on' } })
+    const pool = openPool(server.options)
+    const db = new DatabaseSession(pool)
+    await db.query(sql`
+      insert into pg_catalog.pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+      select 99999, 'timescaledb', oid, 'public'::regnamespace, false, '2.14.2' from pg_catalog.pg_roles limit 1`)
+    const old = await readCapabilities(db)
+    await db.query(sql`update pg_catalog.pg_extension set extversion = '2.23.1-dev' where extname = 'timescaledb'`)
+    expect(await readCapabilities(db)).toBe(old)
+    expect(() => requireFeature(old, 'columnstore')).toThrow(expect.objectContaining({ code: 'VERSION_REQUIRED' }))
+    const now = await readCapabilities(db)
+    expect(now.timescaleVersion).toEqual({ major: 2, minor: 23, patch: 1, text: '2.23.1-dev' })
+    requireFeature(now, 'columnstore')
+    await pool.close()
   })
 })

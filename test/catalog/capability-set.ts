@@ -5,7 +5,7 @@ export function capabilitiesOf(version: string | undefined, edition: Edition = '
   const [major = 0, minor = 0, patch = 0] = version?.split('.').map(Number) ?? []
   return {
     postgresVersion: 160_004,
-    timescaleVersion: version === undefined ? undefined : { major, minor, patch },
+    timescaleVersion: version === undefined ? undefined : { major, minor, patch, text: version },
     toolkitVersion: undefined,
     edition,
     backgroundJobs: true,

@@ -41,6 +41,11 @@ function counted(session: Session): { session: Session; count: () => number } {
         statements += 1
         return session.query(statement, options)
       },
+      copyIn: session.copyIn.bind(session),
+      copyOut: session.copyOut.bind(session),
+      queryColumns: session.queryColumns.bind(session),
+      streamColumns: session.streamColumns.bind(session),
+      streamRows: session.streamRows.bind(session),
       transaction: (run, options) => session.transaction(run, options),
     },
   }

@@ -9,6 +9,8 @@ import {
   decompressChunk,
   decompressChunkSql,
   decompressChunks,
+  dropChunks,
+  dropChunksSql,
 } from '../../src/objects/chunk.ts'
 import { enableCompressionSql } from '../../src/objects/compression.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
@@ -41,6 +43,30 @@ describe('the statements', () => {
     expect(decompressChunkSql(capabilities, chunk).text).toBe(
       `call convert_to_rowstore(${literal}, if_columnstore => TRUE)`,
     )
+  })
+
+  it.each([...OLD, ...NEW])('drop chunks on %s, also of the Apache edition', (version) => {
+    const expected = {
+      text: `select * from drop_chunks('"a"."T.x"'::regclass, older_than => $1::timestamptz, newer_than => now() - $2::interval)`,
+      values: ['2025-01-01T00:00:00Z', '30 days'],
+    }
+    const options = { olderThan: '2025-01-01', newerThan: { ago: '30 days' } }
+    expect(dropChunksSql(capabilitiesOf(version), 'a."T.x"', options).statement).toEqual(expected)
+    expect(dropChunksSql(capabilitiesOf(version, 'apache'), 'a."T.x"', options).statement).toEqual(expected)
+    expect(dropChunksSql(capabilitiesOf(version), 't', { olderThan: 5 }).text).toContain('older_than => $1::bigint')
+    expect(dropChunksSql(capabilitiesOf(version), 't', { createdBefore: '2025-01-01' }).text).toContain(
+      'created_before => $1::timestamptz',
+    )
+  })
+
+  it.each([
+    ['no bound', {}, 'INVALID_OPTION'],
+    ['bounds of both kinds', { olderThan: '2025-01-01', createdBefore: '2025-01-01' }, 'INVALID_OPTION'],
+    ['a window the wrong way round', { olderThan: '2025-01-01', newerThan: '2025-01-02' }, 'INVALID_TIME'],
+    ['ages the wrong way round', { olderThan: { ago: '2 days' }, newerThan: { ago: '1 day' } }, 'INVALID_TIME'],
+    ['a time that is none', { olderThan: 'yesterday or so' }, 'INVALID_TIME'],
+  ])('refuse to drop with %s', (_what, options, code) => {
+    expect(() => dropChunksSql(capabilitiesOf('2.23.0'), 't', options)).toThrow(expect.objectContaining({ code }))
   })
 
   it('need the Community edition', () => {
@@ -148,4 +174,56 @@ describe('on a database', () => {
     ).rejects.toThrow('stop')
     expect(await getHypertableStats(database.db, table)).toMatchObject({ compressedChunks: 2 })
   })
+
+  it('drops whole chunks within the bounds, names them, and nothing else', async () => {
+    const table = await createTable()
+    const other = await createTable()
+    const before = await getChunkInfo(database.db, table)
+    const days = async (): Promise<unknown> =>
+      (await getChunkInfo(database.db, table)).map((one) =>
+        one.rangeStart instanceof Date ? one.rangeStart.getUTCDate() : undefined,
+      )
+    const dropped = await dropChunks(database.db, table, { newerThan: '2025-01-03', olderThan: '2025-01-05T12:00Z' })
+    // The chunk of the 5th reaches over the bound.
+    expect(await days()).toEqual([10, 9, 8, 7, 6, 5, 2, 1])
+    const gone = before.filter((one) => ['2025-01-03', '2025-01-04'].some((day) => isStart(one.rangeStart, day)))
+    expect(dropped).toEqual(gone.reverse().map((one) => ({ schema: one.chunkSchema, name: one.chunkName })))
+    expect(await dropChunks(database.db, table, { olderThan: new Date('2025-01-03') })).toHaveLength(2)
+    expect(await dropChunks(database.db, table, { olderThan: '2025-01-03' })).toEqual([])
+    await expect(dropChunks(database.db, table, { olderThan: 5 })).rejects.toMatchObject({ code: 'INVALID_TIME' })
+    expect(await dropChunks(database.db, table, { createdAfter: { ago: '1 day' } })).toHaveLength(6)
+    expect(await days()).toEqual([])
+    expect(await getChunkInfo(database.db, other)).toHaveLength(10)
+  })
+
+  it('drops chunks of an integer time column and names that need quotes', async () => {
+    count += 1
+    const name = { schema: database.schema, name: `T "${count}".x` }
+    await database.db.query(sql`create table ${sql.name(name)} (time bigint not null)`)
+    const associatedSchema = `${database.schema} "chunks.1"`
+    await createHypertable(database.db, name, { timeColumn: 'time', chunkTimeInterval: 100, associatedSchema })
+    await database.db.query(sql`insert into ${sql.name(name)} select generate_series(0, 450, 50)`)
+    const dropped = await dropChunks(database.db, name, { olderThan: 250n })
+    expect(dropped.map((one) => one.schema)).toEqual([associatedSchema, associatedSchema])
+    expect((await getChunkInfo(database.db, name)).map((one) => one.rangeStart)).toEqual([400n, 300n, 200n])
+    await database.db.query(sql`drop table ${sql.name(name)}`)
+    await database.db.query(sql`drop schema ${sql.column(associatedSchema)} cascade`)
+  })
+
+  it('says how to enable compression where it is not', async () => {
+    count += 1
+    const name = { schema: database.schema, name: `T "${count}".x` }
+    await database.db.query(sql`create table ${sql.name(name)} (time timestamptz not null)`)
+    await createHypertable(database.db, name, { timeColumn: 'time' })
+    await database.db.query(sql`insert into ${sql.name(name)} values ('2025-01-01')`)
+    const [only] = await getChunkInfo(database.db, name)
+    if (only === undefined) throw new Error('no chunk')
+    const refused = { name: 'QueryError', sqlState: '0A000', hint: expect.stringContaining('enableCompression') }
+    await expect(compressChunk(database.db, only)).rejects.toMatchObject(refused)
+    await expect(compressChunks(database.db, name)).rejects.toMatchObject(refused)
+  })
 })
+
+function isStart(start: Date | bigint | undefined, day: string): boolean {
+  return start instanceof Date && start.toISOString().startsWith(day)
+}

@@ -1,15 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { getCompressionSettings } from '../../src/catalog/compression.ts'
 import { getHypertableStats } from '../../src/catalog/hypertable.ts'
+import { type CompressionOptions, enableCompression, enableCompressionSql } from '../../src/objects/compression.ts'
 import {
   addCompressionPolicy,
   addCompressionPolicySql,
-  type CompressionOptions,
   type CompressionPolicyOptions,
-  enableCompressionSql,
   removeCompressionPolicy,
   removeCompressionPolicySql,
-} from '../../src/objects/compression.ts'
+} from '../../src/objects/compression-policy.ts'
 import { createContinuousAggregate } from '../../src/objects/continuous-aggregate.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
 import { addContinuousAggregatePolicy } from '../../src/objects/refresh-policy.ts'
@@ -153,6 +152,23 @@ describe('on a database', () => {
     const name = await createTable()
     await expect(addCompressionPolicy(database.db, name, { compressAfter: 5, segmentBy: 'b' })).rejects.toThrow()
     expect(await getCompressionSettings(database.db, name)).toMatchObject({ enabled: false })
+  })
+
+  it('is enabled without a policy, said once, and never changed', async () => {
+    const name = await createTable()
+    const wanted = { segmentBy: '"Sensor Id"', orderBy: 'v DESC' }
+    const now = {
+      segmentBy: ['Sensor Id'],
+      orderBy: [
+        { column: 'v', direction: 'desc', nulls: 'first' },
+        { column: 'time', direction: 'desc', nulls: 'first' },
+      ],
+    }
+    expect(await enableCompression(database.db, name, wanted)).toEqual({ enabled: true, ...now })
+    expect(await enableCompression(database.db, name, wanted)).toEqual({ enabled: false, ...now })
+    expect(await enableCompression(database.db, name)).toEqual({ enabled: false, ...now })
+    await expect(enableCompression(database.db, name, { segmentBy: [] })).rejects.toMatchObject({ code: 'DRIFT' })
+    expect(await getCompressionSettings(database.db, name)).toEqual({ enabled: true, ...now })
   })
 
   it('compresses continuous aggregates', async () => {

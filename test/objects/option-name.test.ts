@@ -4,6 +4,7 @@ import type { Session } from '../../src/connection/session.ts'
 import { UsageError } from '../../src/errors.ts'
 import * as chunk from '../../src/objects/chunk.ts'
 import * as compression from '../../src/objects/compression.ts'
+import * as compressionPolicy from '../../src/objects/compression-policy.ts'
 import * as aggregate from '../../src/objects/continuous-aggregate.ts'
 import * as hypertable from '../../src/objects/hypertable.ts'
 import * as refresh from '../../src/objects/refresh.ts'
@@ -29,6 +30,8 @@ const CASES: readonly (readonly [string, object, Readonly<Record<string, string>
   ['removeRetentionPolicy', {}, { ifExist: 'ifExists' }],
   ['addCompressionPolicy', { compressAfter: '7 days' }, { segmentby: 'segmentBy', order_by: 'orderBy' }],
   ['removeCompressionPolicy', {}, { if_exists: 'ifExists' }],
+  ['enableCompression', {}, { segmentby: 'segmentBy', order_by: 'orderBy' }],
+  ['dropChunks', { olderThan: '2025-01-01' }, { older_than: 'olderThan', createdBefor: 'createdBefore' }],
   ['compressChunk', {}, { recompres: 'recompress' }],
   ['decompressChunk', {}, { Signal: 'signal' }],
   ['compressChunks', {}, { olderThen: 'olderThan', older_than: 'olderThan' }],
@@ -44,6 +47,7 @@ const CASES: readonly (readonly [string, object, Readonly<Record<string, string>
 const modules: Readonly<Record<string, unknown>> = {
   ...chunk,
   ...compression,
+  ...compressionPolicy,
   ...aggregate,
   ...hypertable,
   ...refresh,
@@ -85,7 +89,7 @@ describe('a misspelt option is refused', () => {
   it.each(calls.filter(([name]) => `${name}Sql` in modules && name !== 'decompressChunk'))(
     'by the statement of %s: %s',
     (name, key, meant, options) => {
-      const first = name.startsWith('drop') ? [] : [capabilitiesOf('2.28.3')]
+      const first = name === 'dropHypertable' || name === 'dropContinuousAggregate' ? [] : [capabilitiesOf('2.28.3')]
       let error: unknown
       try {
         call(`${name}Sql`, ...first, 't', options)

@@ -112,7 +112,9 @@ describe('on a database', () => {
       { setting: 'scheduleInterval', existing: '00:30:00', wanted: '01:00:00' },
     ])
     await expect(addContinuousAggregatePolicy(database.db, view, open)).rejects.toMatchObject({ code: 'DRIFT' })
-    await expect(addContinuousAggregatePolicy(database.db, view, options)).rejects.toThrow(/already exists/)
+    await expect(addContinuousAggregatePolicy(database.db, view, options)).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    })
     await expect(addContinuousAggregatePolicy(database.db, table, options)).rejects.toMatchObject({
       code: 'HYPERTABLE_NOT_FOUND',
     })

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, expectTypeOf, test } from 'vitest'
 import type { Session } from '../../src/connection/session.ts'
+import { fillGapsSql } from '../../src/query/gapfill.ts'
 import { type TimeBucketOptions, timeBucketQuery, timeBucketSql } from '../../src/query/time-bucket.ts'
 import { count, first, histogram, last, max, median, percentile, stddev, sum } from '../../src/sql/aggregate.ts'
 import { sql } from '../../src/sql/template.ts'
+import type { TimeInput } from '../../src/sql/time-expression.ts'
 import { openTestDatabase } from '../setup/database.ts'
 
 const minimal = { timeColumn: 'time', bucketInterval: '1 day', aggregations: { n: 'COUNT(*)' } } as const
@@ -297,6 +299,37 @@ describe('timeBucketQuery', () => {
       code: 'INVALID_OPTION',
     })
     await expect(timeBucketQuery(db, at('absent'), options)).rejects.toThrow(/does not exist/)
+  })
+
+  test('a bucket of the wrong kind for the column is refused with what to write', async () => {
+    const number = { ...minimal, bucketInterval: 5 }
+    await expect(timeBucketQuery(db, at('year'), number)).rejects.toMatchObject({
+      name: 'UsageError',
+      code: 'INVALID_OPTION',
+      hint: expect.stringContaining("'5 minutes'"),
+    })
+    const bounded = { ...number, startTime: new Date() }
+    await expect(timeBucketQuery(db, at('year'), bounded)).rejects.toMatchObject({
+      message: expect.stringContaining('bucketInterval is a number'),
+    })
+    await expect(timeBucketQuery(db, at('local'), { ...minimal, timeColumn: 'i' })).rejects.toMatchObject({
+      name: 'UsageError',
+      message: expect.stringContaining('bucketInterval must be a whole number'),
+      hint: expect.stringContaining('units'),
+    })
+  })
+
+  test.each<[TimeInput, TimeInput]>([
+    ['2025-02-01', '2025-01-01'],
+    ['infinity', '2025-01-01'],
+    [{ ago: '1 hour' }, { ago: '2 hours' }],
+    ['NOW()', "NOW() - INTERVAL '1 day'"],
+  ])('a window from %s to %s is refused before anything is sent', (startTime, endTime) => {
+    const window = { startTime, endTime }
+    const reversed = expect.objectContaining({ name: 'UsageError', code: 'INVALID_TIME' })
+    expect(() => timeBucketSql('t', { ...minimal, ...window })).toThrow(reversed)
+    const { aggregations: _, ...series } = minimal
+    expect(() => fillGapsSql('t', { ...series, ...window, columns: ['v'] })).toThrow(reversed)
   })
 
   test('no text option reaches the SQL', async () => {

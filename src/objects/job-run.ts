@@ -1,0 +1,81 @@
+import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
+import { checkJobId, getJob } from '../catalog/job.ts'
+import type { JobFailure } from '../catalog/job-history.ts'
+import type { Session } from '../connection/session.ts'
+import { QueryError, UsageError } from '../errors.ts'
+import { callProcedure } from '../sql/call.ts'
+import { checkKeys } from '../sql/option.ts'
+import { type Sql, sql } from '../sql/template.ts'
+
+/** How a job is run now. */
+export interface RunJobOptions {
+  /** Ends the run; runJob then rejects with QUERY_CANCELLED. */
+  readonly signal?: AbortSignal
+}
+
+/** How a run ended. */
+export interface RunJobResult {
+  readonly jobId: number
+  readonly outcome: 'success' | 'failure'
+  readonly durationMs: number
+  /** Set for a failure. */
+  readonly error: JobFailure | undefined
+}
+
+const KEYS = Object.keys({ signal: true } satisfies Record<keyof RunJobOptions, true>)
+
+/** The statement of {@link runJob}. @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION */
+export function runJobSql(capabilities: Capabilities, jobId: number): Sql {
+  checkJobId(jobId)
+  requireFeature(capabilities, 'job')
+  return callProcedure('run_job', [sql.literal(jobId)])
+}
+
+/**
+ * Runs a job now, as the role of this connection, and waits for its end. A job that fails is a result with
+ * `outcome: 'failure'`, not an error. The server keeps no record of such a run, and its schedule stays as it is.
+ * @throws QueryError NOT_FOUND, QUERY_CANCELLED by the signal, PERMISSION_DENIED; UsageError INVALID_OPTION within a transaction
+ */
+export async function runJob(session: Session, jobId: number, options: RunJobOptions = {}): Promise<RunJobResult> {
+  checkKeys(options, KEYS, 'runJob')
+  const statement = runJobSql(await readCapabilities(session), jobId)
+  if (session.inTransaction) {
+    throw new UsageError('INVALID_OPTION', 'A job cannot be run within a transaction: it makes its own.', {
+      hint: 'Run it after the commit.',
+    })
+  }
+  await getJob(session, jobId)
+  const started = performance.now()
+  const end = (error: JobFailure | undefined): RunJobResult => ({
+    jobId,
+    outcome: error === undefined ? 'success' : 'failure',
+    durationMs: performance.now() - started,
+    error,
+  })
+  try {
+    await session.query(statement, options.signal === undefined ? {} : { signal: options.signal })
+    return end(undefined)
+  } catch (error) {
+    if (!(error instanceof QueryError) || options.signal?.aborted === true) throw error
+    return end(failureOf(error))
+  }
+}
+
+/** The statement bound no values, so what the server said about the job's own work can be shown whole. */
+function failureOf(error: QueryError): JobFailure {
+  const fields = new Map<string, unknown>()
+  if (error.cause instanceof Error) {
+    for (const name of ['detail', 'hint', 'where']) fields.set(name, Reflect.get(error.cause, name))
+  }
+  const text = (name: string): string | undefined => {
+    const value = fields.get(name)
+    return typeof value === 'string' ? value : undefined
+  }
+  return {
+    sqlState: error.sqlState,
+    message: error.message,
+    detail: text('detail'),
+    hint: text('hint'),
+    context: text('where'),
+  }
+}

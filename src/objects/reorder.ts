@@ -1,0 +1,125 @@
+import { type Capabilities, requireFeature } from '../catalog/capabilities.ts'
+import type { Policy } from '../catalog/job.ts'
+import { notHypertable } from '../catalog/relation.ts'
+import type { Session } from '../connection/session.ts'
+import { callFunction } from '../sql/call.ts'
+import type { ObjectName } from '../sql/identifier.ts'
+import { checkKeys, requireKeys } from '../sql/option.ts'
+import { type Sql, sql } from '../sql/template.ts'
+import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import {
+  compareSchedule,
+  configText,
+  findNewPolicy,
+  optionalFlag,
+  type PolicyResult,
+  REMOVE_KEYS,
+  type RemoveOptions,
+  type RemoveResult,
+  readPolicyContext,
+  regclass,
+  type ScheduleOptions,
+  scheduleArguments,
+} from './policy.ts'
+
+/** By which index chunks are reordered. How often is the server's choice; `alterJob` changes it. */
+export interface ReorderPolicyOptions extends Omit<ScheduleOptions, 'scheduleInterval'> {
+  /** The name of an index of the hypertable, without its schema. */
+  readonly index: string
+}
+
+const KEYS = Object.keys({
+  index: true,
+  initialStart: true,
+  timezone: true,
+  ifNotExists: true,
+} satisfies Record<keyof ReorderPolicyOptions, true>)
+
+/** What adding a reorder policy did. */
+export interface ReorderPolicyResult extends PolicyResult {
+  /** As it is now. */
+  readonly index: string | undefined
+  readonly scheduleInterval: string
+}
+
+/**
+ * The statement of {@link addReorderPolicy}.
+ * @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION
+ */
+export function addReorderPolicySql(capabilities: Capabilities, name: ObjectName, options: ReorderPolicyOptions): Sql {
+  checkOptions(options)
+  requireFeature(capabilities, 'reorder')
+  const { schedule_interval: _, ...schedule } = scheduleArguments(options)
+  return callFunction('add_reorder_policy', [regclass(name), sql.literal(options.index)], schedule)
+}
+
+/**
+ * Writes the rows of a hypertable's older chunks in the order of an index from now on, by a job of the server: each chunk
+ * once, when it is no longer among the three newest. Compressed chunks are passed over.
+ * @throws PlanError DRIFT where a policy exists with another index and `ifNotExists` is not given.
+ * @throws QueryError ALREADY_EXISTS where the same policy exists and `ifNotExists` is not given; NOT_FOUND.
+ */
+export async function addReorderPolicy(
+  session: Session,
+  name: ObjectName,
+  options: ReorderPolicyOptions,
+): Promise<ReorderPolicyResult> {
+  checkOptions(options)
+  const context = await readPolicyContext(session, name, 'reorder', 'reorder')
+  if (context.relation.kind !== 'hypertable') throw notHypertable(context.relation, 'a hypertable')
+  const [existing] = context.existing
+  const differences = existing === undefined ? [] : compareReorder(existing, options)
+  if (existing !== undefined) {
+    if (options.ifNotExists === true) return toResult(existing, false, differences)
+    if (differences.length > 0) {
+      throw refuseDrift('The reorder policy of', context.relation, differences, 'Call removeReorderPolicy first.')
+    }
+  }
+  await session.query(addReorderPolicySql(context.capabilities, context.relation, options))
+  return toResult(await findNewPolicy(session, context, 'reorder'), true, [])
+}
+
+/** The statement of {@link removeReorderPolicy}. @throws UnsupportedError EDITION_REQUIRED */
+export function removeReorderPolicySql(capabilities: Capabilities, name: ObjectName, options: RemoveOptions = {}): Sql {
+  checkKeys(options, REMOVE_KEYS, 'removeReorderPolicy')
+  requireFeature(capabilities, 'reorder')
+  return callFunction('remove_reorder_policy', [regclass(name)], { if_exists: optionalFlag(options.ifExists) })
+}
+
+/**
+ * Ends the reordering of chunks by a job. What is reordered stays so.
+ * @throws QueryError NOT_FOUND where there is no policy and `ifExists` is not given.
+ */
+export async function removeReorderPolicy(
+  session: Session,
+  name: ObjectName,
+  options: RemoveOptions = {},
+): Promise<RemoveResult> {
+  checkKeys(options, REMOVE_KEYS, 'removeReorderPolicy')
+  const context = await readPolicyContext(session, name, 'reorder', 'reorder')
+  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
+  await session.query(removeReorderPolicySql(context.capabilities, context.relation, options))
+  return { removed: true }
+}
+
+function checkOptions(options: ReorderPolicyOptions): void {
+  checkKeys(options, KEYS, 'addReorderPolicy')
+  requireKeys(options, ['index'], 'addReorderPolicy')
+}
+
+function compareReorder(existing: Policy, options: ReorderPolicyOptions): Difference[] {
+  return [
+    ...compareSetting('index', configText(existing, 'index_name'), options.index),
+    ...compareSchedule(existing, options),
+  ]
+}
+
+function toResult(policy: Policy, created: boolean, differences: readonly Difference[]): ReorderPolicyResult {
+  return {
+    created,
+    jobId: policy.jobId,
+    differences,
+    index: configText(policy, 'index_name'),
+    scheduleInterval: policy.scheduleInterval,
+  }
+}
