@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  resolve: { alias: { tsdbkit: new URL('./src/index.ts', import.meta.url).pathname } },
+  resolve: {
+    alias: {
+      'tsdbkit/testing': new URL('./src/testing.ts', import.meta.url).pathname,
+      tsdbkit: new URL('./src/index.ts', import.meta.url).pathname,
+    },
+  },
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/setup/build.ts'],

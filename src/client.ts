@@ -1,30 +1,89 @@
 import { type Capabilities, forgetCapabilities, readCapabilities } from './catalog/capabilities.ts'
 import { type ChunkFilter, type ChunkInfo, type ChunkReference, getChunkInfo } from './catalog/chunk.ts'
-import { getHypertableStats, type HypertableStats } from './catalog/hypertable.ts'
+import { type CompressionSettings, getCompressionSettings } from './catalog/compression.ts'
+import {
+  type AggregateFilter,
+  type ContinuousAggregate,
+  findContinuousAggregates,
+  getContinuousAggregate,
+} from './catalog/continuous-aggregate.ts'
+import {
+  getHypertableStats,
+  type HypertableStats,
+  type HypertableSummary,
+  listHypertables,
+} from './catalog/hypertable.ts'
+import { getJob, type Job, type JobFilter, listJobs } from './catalog/job.ts'
+import {
+  type JobErrorFilter,
+  type JobHistory,
+  type JobHistoryFilter,
+  type JobRun,
+  jobErrors,
+  jobHistory,
+} from './catalog/job-history.ts'
 import { describeSettings, type SettingDescription } from './config/describe-settings.ts'
 import { type ConnectOptions, resolveSettings, type Settings, sameSettings } from './config/settings.ts'
 import type { BatchRows } from './connection/batch-query.ts'
+import type { CopyInResult, CopySource } from './connection/copy-in.ts'
 import { type BatchResult, executeMany } from './connection/execute-many.ts'
 import { type OpenDatabase, openDatabase } from './connection/open-database.ts'
 import type { PgPool } from './connection/pool.ts'
-import type { QueryOptions, QueryResult, Row, Session, TransactionOptions } from './connection/session.ts'
+import type {
+  ColumnQueryOptions,
+  ColumnStreamOptions,
+  CopyOptions,
+  QueryOptions,
+  QueryResult,
+  Row,
+  Session,
+  TransactionOptions,
+} from './connection/session.ts'
+import type { VirtualClock } from './embedded/clock.ts'
+import type { ServedDatabase } from './embedded/serve.ts'
+import type { ServeOptions } from './embedded/serve-option.ts'
 import { UsageError } from './errors.ts'
+import { type InsertOptions, type InsertResult, insert } from './ingest/insert.ts'
+import { type LoadSource, load } from './ingest/load.ts'
+import type { LoadOptions, LoadReport } from './ingest/load-option.ts'
 import * as chunk from './objects/chunk.ts'
 import * as compression from './objects/compression.ts'
+import * as compressionPolicy from './objects/compression-policy.ts'
 import * as aggregate from './objects/continuous-aggregate.ts'
 import * as hypertable from './objects/hypertable.ts'
+import * as job from './objects/job.ts'
+import { type RunJobOptions, type RunJobResult, runJob } from './objects/job-run.ts'
 import type { RemoveOptions, RemoveResult } from './objects/policy.ts'
 import * as refresh from './objects/refresh.ts'
 import * as refreshPolicy from './objects/refresh-policy.ts'
+import * as reorder from './objects/reorder.ts'
 import * as retention from './objects/retention.ts'
 import type { Span } from './objects/span.ts'
-import { type FillGapsOptions, type FillGapsRow, fillGaps, type GapfillColumns } from './query/gapfill.ts'
-import { type TimeBucketOptions, type TimeBucketRow, timeBucketQuery } from './query/time-bucket.ts'
+import { type ExplainOptions, explain, type QueryPlan } from './query/explain.ts'
+import {
+  type FillGapsOptions,
+  type FillGapsRow,
+  fillGaps,
+  fillGapsColumns,
+  type GapfillColumns,
+} from './query/gapfill.ts'
+import { type TimeBucketOptions, type TimeBucketRow, timeBucketColumns, timeBucketQuery } from './query/time-bucket.ts'
 import type { BucketInterval } from './query/time-column.ts'
+import type { ArrowTable } from './results/arrow.ts'
+import {
+  type ArrowQueryOptions,
+  type DataFrameOptions,
+  queryToArrow,
+  queryToColumns,
+  queryToDataFrame,
+} from './results/column-query.ts'
+import type { ColumnSet } from './results/column-set.ts'
 import type { ColumnTable } from './results/dataframe.ts'
+import { streamColumns, streamRows } from './results/stream.ts'
 import type { Aggregations } from './sql/aggregate.ts'
 import type { ObjectName } from './sql/identifier.ts'
-import { sql } from './sql/template.ts'
+import { invalidOption } from './sql/option.ts'
+import { type Statement, sql } from './sql/template.ts'
 
 /** How results arrive where a call does not say. */
 type ResultDefaults = Pick<QueryOptions, 'int8' | 'numeric'>
@@ -46,12 +105,12 @@ export class Client {
    * @example
    * const { rows } = await db.executeQuery('select now() - $1::interval as since', ['1 day'])
    */
-  executeQuery<R extends object = Row>(
+  async executeQuery<R extends object = Row>(
     text: string,
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<QueryResult<R>> {
-    return this.session.query<R>({ text, values: params }, { ...this.#defaults, ...options })
+    return this.session.query<R>(toStatement(text, params, 'executeQuery'), { ...this.#defaults, ...options })
   }
 
   /**
@@ -70,39 +129,148 @@ export class Client {
    * Nothing is kept when a row fails.
    * @throws BatchError BATCH_FAILED with the row's index
    */
-  executeMany(text: string, rows: BatchRows, options: QueryOptions = {}): Promise<BatchResult> {
+  async executeMany(text: string, rows: BatchRows, options: QueryOptions = {}): Promise<BatchResult> {
+    requireText(text, 'executeMany')
+    if (!isRows(rows))
+      throw invalidOption('executeMany needs rows: a list, an iterator or a stream of lists of values.')
     return executeMany(this.session, text, rows, options)
   }
 
   /**
-   * Runs one statement and gives an Arquero table. Timestamps are Dates, numeric and bigint columns are numbers
-   * (`int8: 'bigint'` for exact ones).
-   * @throws QueryError, ConnectionError, UsageError INVALID_VALUE for two columns of one name
+   * Loads rows, columns or a file of any length into a table by COPY, in constant memory.
+   * @throws BatchError BATCH_FAILED naming the row that does not fit or that the server refuses
+   * @example
+   * await db.sql`create table loaded (time timestamptz, v float8)`
+   * const { rowsWritten } = await db.load('loaded', [{ time: new Date(), v: 1.5 }])
+   */
+  load(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadReport> {
+    return load(this.session, name, source, options)
+  }
+
+  /**
+   * Inserts rows given as objects, all or nothing, and can give back what the server made of them.
+   * @throws BatchError BATCH_FAILED naming the row with a value that does not fit, before anything is sent
+   */
+  insert<R extends object = Row>(
+    name: ObjectName,
+    rows: readonly object[],
+    options: InsertOptions = {},
+  ): Promise<InsertResult<R>> {
+    return insert<R>(this.session, name, rows, { ...this.#defaults, ...options })
+  }
+
+  /**
+   * Runs a COPY … FROM STDIN with the bytes of `source`, taken as fast as the server takes them.
+   * @throws QueryError whose message names the line; what the source throws; ConnectionError
+   */
+  async copyIn(text: string, source: CopySource, options: CopyOptions = {}): Promise<CopyInResult> {
+    requireText(text, 'copyIn')
+    return this.session.copyIn(text, source, options)
+  }
+
+  /**
+   * Runs a COPY … TO STDOUT; gives its bytes in blocks cut anywhere. Leaving the loop cancels it on the server.
+   * @throws QueryError, ConnectionError
+   */
+  copyOut(text: string, options: CopyOptions = {}): AsyncIterable<Buffer> {
+    requireText(text, 'copyOut')
+    return this.session.copyOut(text, options)
+  }
+
+  /**
+   * Runs one statement and gives its columns: typed arrays in Arrow's layout, exact, without an object for each row.
+   * @throws QueryError, ConnectionError, UsageError INVALID_VALUE for a numeric that does not fit its column
+   * @example
+   * const columns = await db.queryToColumns('select x, x * 0.5 as half from generate_series(1, 3) x')
+   * const half = columns.column('half').toArray()
+   */
+  async queryToColumns<N extends string = string>(
+    text: string,
+    params: readonly unknown[] = [],
+    options: ColumnQueryOptions = {},
+  ): Promise<ColumnSet<N>> {
+    return queryToColumns<N>(this.session, toStatement(text, params, 'queryToColumns'), options)
+  }
+
+  /**
+   * Runs one statement and gives an Arquero table. Timestamps are Dates (`timestamps: 'micros'` for microseconds),
+   * numeric and bigint columns are numbers (`int8: 'bigint'` for exact ones).
+   * @throws QueryError, ConnectionError, UsageError INVALID_VALUE for two columns of one name, a bigint beyond ±2^53
    */
   async queryToDataFrame(
     text: string,
     params: readonly unknown[] = [],
-    options: QueryOptions = {},
+    options: DataFrameOptions = {},
   ): Promise<ColumnTable> {
-    const int8 = (options.int8 ?? this.#defaults.int8) === 'bigint' ? 'bigint' : 'number'
-    // Loaded when the first table is made: a fifth of a second that other programs need not spend.
-    const [{ toDataFrame }, result] = await Promise.all([
-      import('./results/dataframe.ts'),
-      this.executeQuery(text, params, { ...options, int8, numeric: 'number' }),
-    ])
-    return toDataFrame(result, { int8 })
+    const int8 = this.#defaults.int8 === 'bigint' ? 'bigint' : 'number'
+    return queryToDataFrame(this.session, toStatement(text, params, 'queryToDataFrame'), { int8, ...options })
+  }
+
+  /**
+   * Runs one statement and gives a flechette table, Arrow in JavaScript, over the same buffers as `queryToColumns`.
+   * @throws QueryError, ConnectionError, UsageError INVALID_VALUE for infinite times without `infinity: 'null'`
+   */
+  async queryToArrow(
+    text: string,
+    params: readonly unknown[] = [],
+    options: ArrowQueryOptions = {},
+  ): Promise<ArrowTable> {
+    return queryToArrow(this.session, toStatement(text, params, 'queryToArrow'), options)
+  }
+
+  /**
+   * The rows of a statement while they come, one by one, in constant memory. Nothing is sent before the first is asked
+   * for; leaving the loop cancels the statement on the server.
+   * @throws UsageError INVALID_OPTION, INVALID_VALUE; while reading QueryError, ConnectionError
+   * @example
+   * for await (const row of db.stream('select i from generate_series(1, $1::int) i', [3])) console.log(row)
+   */
+  stream<R extends object = Row>(
+    text: string,
+    params: readonly unknown[] = [],
+    options: QueryOptions = {},
+  ): AsyncIterableIterator<R> {
+    return streamRows<R>(this.session, toStatement(text, params, 'stream'), { ...this.#defaults, ...options })
+  }
+
+  /**
+   * The columns of a statement while they come, in batches of `batchRows` rows; in all else as `stream()`.
+   * @throws UsageError INVALID_OPTION, INVALID_VALUE; while reading QueryError, ConnectionError
+   * @example
+   * for await (const batch of db.streamColumns('select 0.5 * i as half from generate_series(1, 9) i', [], { batchRows: 5 }))
+   *   console.log(batch.length, batch.column('half').toArray())
+   */
+  streamColumns<N extends string = string>(
+    text: string,
+    params: readonly unknown[] = [],
+    options: ColumnStreamOptions = {},
+  ): AsyncIterableIterator<ColumnSet<N>> {
+    return streamColumns<N>(this.session, toStatement(text, params, 'streamColumns'), options)
+  }
+
+  /**
+   * How the server runs a statement: its plan as a tree, the chunks it reads and excludes. With `analyze` it is run and
+   * measured, and what it writes is rolled back.
+   * @throws QueryError, ConnectionError
+   * @example
+   * const { root, chunksScanned } = await db.explain('select count(*) from pg_class where relname = $1', ['pg_class'])
+   */
+  async explain(text: string, params: readonly unknown[] = [], options: ExplainOptions = {}): Promise<QueryPlan> {
+    return explain(this.session, toStatement(text, params, 'explain'), options)
   }
 
   /**
    * Runs `run` in a transaction: committed when it returns, rolled back when it throws. Inside another transaction
    * it is a savepoint. Use the client that is passed to it: the outer one is on another connection.
    */
-  transaction<T>(run: (client: Client) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+  async transaction<T>(run: (client: Client) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    if (typeof run !== 'function') throw invalidOption('transaction needs a function that takes the client to use.')
     return this.session.transaction((session) => run(new Client(session, this.#defaults)), options)
   }
 
-  /** What the database is and can: versions, edition, features. Read once. */
+  /** What the database is and can: versions, edition, features. Asked anew on each call. */
   capabilities(): Promise<Capabilities> {
+    forgetCapabilities(this.session)
     return readCapabilities(this.session)
   }
 
@@ -119,6 +287,11 @@ export class Client {
   /** Changes the time range of the chunks made from now on. */
   setChunkTimeInterval(name: ObjectName, interval: Span): Promise<void> {
     return hypertable.setChunkTimeInterval(this.session, name, interval)
+  }
+
+  /** All hypertables of the database. */
+  listHypertables(): Promise<HypertableSummary[]> {
+    return listHypertables(this.session)
   }
 
   /** Sizes, chunks, compression, dimensions, policies and aggregates of a hypertable. */
@@ -143,16 +316,29 @@ export class Client {
     return retention.removeRetentionPolicy(this.session, name, options)
   }
 
+  /** Enables compression with its settings; compresses nothing by itself. */
+  enableCompression(
+    name: ObjectName,
+    options: compression.CompressionOptions = {},
+  ): Promise<compression.EnableCompressionResult> {
+    return compression.enableCompression(this.session, name, options)
+  }
+
+  /** How a hypertable or continuous aggregate is compressed. */
+  getCompressionSettings(name: ObjectName): Promise<CompressionSettings> {
+    return getCompressionSettings(this.session, name)
+  }
+
   /** Compresses old chunks automatically; enables compression where it is not yet. */
   addCompressionPolicy(
     name: ObjectName,
-    options: compression.CompressionPolicyOptions,
-  ): Promise<compression.CompressionPolicyResult> {
-    return compression.addCompressionPolicy(this.session, name, options)
+    options: compressionPolicy.CompressionPolicyOptions,
+  ): Promise<compressionPolicy.CompressionPolicyResult> {
+    return compressionPolicy.addCompressionPolicy(this.session, name, options)
   }
 
   removeCompressionPolicy(name: ObjectName, options: RemoveOptions = {}): Promise<RemoveResult> {
-    return compression.removeCompressionPolicy(this.session, name, options)
+    return compressionPolicy.removeCompressionPolicy(this.session, name, options)
   }
 
   compressChunk(name: ChunkReference, options: chunk.CompressChunkOptions = {}): Promise<chunk.CompressChunkResult> {
@@ -176,12 +362,27 @@ export class Client {
     return chunk.decompressChunks(this.session, name, options)
   }
 
+  /** Drops the chunks within the bounds, with their rows; gives those it dropped. At least one bound is needed. */
+  dropChunks(name: ObjectName, options: chunk.DropChunksOptions): ReturnType<typeof chunk.dropChunks> {
+    return chunk.dropChunks(this.session, name, options)
+  }
+
   /** Creates a view whose buckets are kept and refreshed. */
   createContinuousAggregate(
     name: ObjectName,
     options: aggregate.ContinuousAggregateOptions,
   ): Promise<aggregate.ContinuousAggregateResult> {
     return aggregate.createContinuousAggregate(this.session, name, options)
+  }
+
+  /** All continuous aggregates of the database, or those directly on one hypertable or aggregate. */
+  listContinuousAggregates(options: AggregateFilter = {}): Promise<ContinuousAggregate[]> {
+    return findContinuousAggregates(this.session, options)
+  }
+
+  /** One continuous aggregate: its source, buckets, settings and query. */
+  getContinuousAggregate(name: ObjectName): Promise<ContinuousAggregate> {
+    return getContinuousAggregate(this.session, name)
   }
 
   dropContinuousAggregate(
@@ -208,6 +409,64 @@ export class Client {
     return refreshPolicy.removeContinuousAggregatePolicy(this.session, name, options)
   }
 
+  /** Keeps older chunks in the order of an index. */
+  addReorderPolicy(name: ObjectName, options: reorder.ReorderPolicyOptions): Promise<reorder.ReorderPolicyResult> {
+    return reorder.addReorderPolicy(this.session, name, options)
+  }
+
+  removeReorderPolicy(name: ObjectName, options: RemoveOptions = {}): Promise<RemoveResult> {
+    return reorder.removeReorderPolicy(this.session, name, options)
+  }
+
+  /** All jobs: policies, user-defined actions, the server's own, and the embedded engine's maintenance. */
+  listJobs(filter: JobFilter = {}): ReturnType<typeof listJobs> {
+    return listJobs(this.session, filter)
+  }
+
+  /** One job: its schedule, configuration and how its runs went. */
+  getJob(jobId: number): Promise<Job> {
+    return getJob(this.session, jobId)
+  }
+
+  /** Runs a job now and waits for its end; a job that fails is a result, not an error. */
+  runJob(jobId: number, options: RunJobOptions = {}): Promise<RunJobResult> {
+    return runJob(this.session, jobId, options)
+  }
+
+  /** Runs a procedure `(job_id int, config jsonb)` again and again. */
+  addJob(procedure: ObjectName, options: job.AddJobOptions): Promise<job.AddJobResult> {
+    return job.addJob(this.session, procedure, options)
+  }
+
+  /** Changes when and how a job runs. */
+  alterJob(jobId: number, options: job.AlterJobOptions): Promise<Job> {
+    return job.alterJob(this.session, jobId, options)
+  }
+
+  /** Lets a paused job run again. */
+  enableJob(jobId: number): Promise<Job> {
+    return job.enableJob(this.session, jobId)
+  }
+
+  /** Pauses a job. */
+  disableJob(jobId: number): Promise<Job> {
+    return job.disableJob(this.session, jobId)
+  }
+
+  deleteJob(jobId: number, options: RemoveOptions = {}): Promise<RemoveResult> {
+    return job.deleteJob(this.session, jobId, options)
+  }
+
+  /** The runs of jobs that the server has kept, and whether they are all. */
+  jobHistory(filter: JobHistoryFilter = {}): Promise<JobHistory> {
+    return jobHistory(this.session, filter)
+  }
+
+  /** The runs that failed or crashed. */
+  jobErrors(filter: JobErrorFilter = {}): Promise<readonly JobRun[]> {
+    return jobErrors(this.session, filter)
+  }
+
   /** Aggregates over time buckets; the rows are typed by the aggregations. The window's end is exclusive. */
   timeBucketQuery<
     const A extends Aggregations,
@@ -227,6 +486,19 @@ export class Client {
     return timeBucketQuery<Row>(this.session, name, options, queryOptions)
   }
 
+  /** The same as {@link timeBucketQuery} as columns, from which `toDataFrame()` makes a DataFrame. */
+  timeBucketColumns<
+    const A extends Aggregations,
+    const G extends string = never,
+    const B extends BucketInterval = BucketInterval,
+  >(
+    name: ObjectName,
+    options: TimeBucketOptions<A, G, B>,
+    queryOptions?: ColumnQueryOptions,
+  ): Promise<ColumnSet<keyof TimeBucketRow<A, G, B> & string>> {
+    return timeBucketColumns(this.session, name, options, queryOptions)
+  }
+
   /** Time buckets without gaps: each is filled by the method of its column. */
   fillGaps<
     const C extends GapfillColumns,
@@ -237,6 +509,35 @@ export class Client {
   fillGaps(name: ObjectName, options: FillGapsOptions, queryOptions?: QueryOptions): Promise<Row[]> {
     return fillGaps<Row>(this.session, name, options, queryOptions)
   }
+
+  /** The same as {@link fillGaps} as columns, from which `toDataFrame()` makes a DataFrame. */
+  fillGapsColumns<
+    const C extends GapfillColumns,
+    const G extends string = never,
+    const B extends BucketInterval = BucketInterval,
+  >(
+    name: ObjectName,
+    options: FillGapsOptions<C, G, B>,
+    queryOptions?: ColumnQueryOptions,
+  ): Promise<ColumnSet<keyof FillGapsRow<C, G, B> & string>> {
+    return fillGapsColumns(this.session, name, options, queryOptions)
+  }
+}
+
+/** For callers without a type checker. @throws UsageError INVALID_OPTION */
+function toStatement(text: string, params: readonly unknown[], what: string): Statement {
+  requireText(text, what)
+  if (!Array.isArray(params)) throw invalidOption('The values of a statement must be a list, such as [1, 2].')
+  return { text, values: params }
+}
+
+function requireText(text: unknown, what: string): void {
+  if (typeof text === 'string') return
+  throw invalidOption(`${what} needs a statement as text.`, "Write executeQuery('select …', [values]), or db.sql`…`.")
+}
+
+function isRows(rows: unknown): boolean {
+  return typeof rows === 'object' && rows !== null && (Symbol.iterator in rows || Symbol.asyncIterator in rows)
 }
 
 /** An open database. `await using db = await connect()` closes it at the end of the block. */
@@ -256,6 +557,17 @@ export class Database extends Client implements AsyncDisposable {
     return this.#opened.pool
   }
 
+  /**
+   * The clock of a database that was opened with `clock`: it is moved, and jobs run at their times.
+   * @throws UsageError INVALID_OPTION for any other database
+   */
+  get clock(): VirtualClock {
+    if (this.#opened.clock !== undefined) return this.#opened.clock
+    throw new UsageError('INVALID_OPTION', 'This database goes by the true time.', {
+      hint: "Open a temporary one with a time to start at: connect('embedded:', { clock: '2025-01-01' }).",
+    })
+  }
+
   /** Makes one trip to the database; gives the milliseconds it took. @throws ConnectionError */
   ping(): Promise<number> {
     return this.#opened.session.ping()
@@ -264,6 +576,18 @@ export class Database extends Client implements AsyncDisposable {
   /** Every setting with its value and where it came from; the password is masked. */
   describeSettings(): readonly SettingDescription[] {
     return describeSettings(this.#settings)
+  }
+
+  /**
+   * Offers the embedded engine to other programs on a TCP port of this machine or a Unix socket: psql, Grafana, any
+   * driver. They log in with SCRAM-SHA-256, and take turns with this process.
+   * @throws UsageError INVALID_OPTION, also on a server
+   * @throws ConnectionError LISTEN_FAILED
+   */
+  async serve(options: ServeOptions = {}): Promise<ServedDatabase> {
+    if (this.#opened.serve === undefined)
+      throw invalidOption('serve() is for the embedded engine.', 'Other programs connect to the server itself.')
+    return this.#opened.serve(options)
   }
 
   /** Lets running statements end, then closes all connections and the embedded engine. May be called again. */

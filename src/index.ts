@@ -3,16 +3,23 @@ export type { Capabilities, Edition, ExtensionVersion, Feature } from './catalog
 export { can } from './catalog/capabilities.ts'
 export type { ChunkFilter, ChunkInfo, ChunkReference } from './catalog/chunk.ts'
 export type { CompressionSettings, OrderByColumn } from './catalog/compression.ts'
+export type { AggregateFilter, ContinuousAggregate } from './catalog/continuous-aggregate.ts'
 export type { Dimension, HashDimension, RangeDimension } from './catalog/dimension.ts'
-export type { CompressionEffect, HypertableStats } from './catalog/hypertable.ts'
-export type { Policy, PolicyKind } from './catalog/job.ts'
+export type { CompressionEffect, HypertableStats, HypertableSummary } from './catalog/hypertable.ts'
+export type { Job, JobFilter, JobKind, Policy, PolicyKind } from './catalog/job.ts'
+export type { JobErrorFilter, JobFailure, JobHistory, JobHistoryFilter, JobRun } from './catalog/job-history.ts'
 export { Client, connect, Database, sharedConnection } from './client.ts'
 export type { SettingDescription } from './config/describe-settings.ts'
 export type { ConnectOptions } from './config/settings.ts'
 export type { BatchRows } from './connection/batch-query.ts'
+export type { CopyInResult, CopySource } from './connection/copy-in.ts'
+export { copyLine } from './connection/copy-in.ts'
 export type { BatchResult } from './connection/execute-many.ts'
 export type { PgPool } from './connection/pool.ts'
 export type {
+  ColumnQueryOptions,
+  ColumnStreamOptions,
+  CopyOptions,
   Notice,
   QueryOptions,
   QueryResult,
@@ -21,18 +28,61 @@ export type {
   Session,
   TransactionOptions,
 } from './connection/session.ts'
+export type { ClockOptions, ClockReport, ClockRun, VirtualClock } from './embedded/clock.ts'
+export type { MaintenanceJob } from './embedded/maintenance.ts'
+export type { ServedDatabase } from './embedded/serve.ts'
+export type { ServeOptions } from './embedded/serve-option.ts'
 export * from './errors.ts'
-export type { ChunkProgress, ChunkRangeOptions, CompressChunkResult, DecompressChunkResult } from './objects/chunk.ts'
-export type { CompressionPolicyOptions, CompressionPolicyResult } from './objects/compression.ts'
+export type { ColumnInput, ColumnsInput } from './ingest/column-source.ts'
+export type { ConflictOptions, OnConflict } from './ingest/conflict.ts'
+export type { InputRow } from './ingest/encoder.ts'
+export type { InsertOptions, InsertResult } from './ingest/insert.ts'
+export type { LoadSource } from './ingest/load.ts'
+export type { LoadOptions, LoadProgress, LoadReport, LoadSeconds } from './ingest/load-option.ts'
+export type { RowsInput } from './ingest/row-source.ts'
+export type { ValueOptions } from './ingest/value.ts'
+export type {
+  ChunkProgress,
+  ChunkRangeOptions,
+  CompressChunkResult,
+  DecompressChunkResult,
+  DropChunksOptions,
+} from './objects/chunk.ts'
+export { compressChunkSql, decompressChunkSql, dropChunksSql } from './objects/chunk.ts'
+export type { CompressionOptions, EnableCompressionResult } from './objects/compression.ts'
+export { enableCompressionSql } from './objects/compression.ts'
+export type { CompressionPolicyOptions, CompressionPolicyResult } from './objects/compression-policy.ts'
+export { addCompressionPolicySql, removeCompressionPolicySql } from './objects/compression-policy.ts'
 export type { ContinuousAggregateOptions, ContinuousAggregateResult } from './objects/continuous-aggregate.ts'
+export { createContinuousAggregateSql, dropContinuousAggregateSql } from './objects/continuous-aggregate.ts'
 export type { HypertableOptions, HypertableResult } from './objects/hypertable.ts'
+export { createHypertableSql, dropHypertableSql, setChunkTimeIntervalSql } from './objects/hypertable.ts'
+export type { AddJobOptions, AddJobResult, AlterJobOptions, JobConfig } from './objects/job.ts'
+export type { RunJobOptions, RunJobResult } from './objects/job-run.ts'
 export type { PolicyResult, RemoveOptions, RemoveResult, ScheduleOptions } from './objects/policy.ts'
 export type { RefreshOptions, RefreshResult } from './objects/refresh.ts'
+export { refreshContinuousAggregateSql } from './objects/refresh.ts'
 export type { RefreshPolicyOptions, RefreshPolicyResult } from './objects/refresh-policy.ts'
+export { addContinuousAggregatePolicySql, removeContinuousAggregatePolicySql } from './objects/refresh-policy.ts'
+export type { ReorderPolicyOptions, ReorderPolicyResult } from './objects/reorder.ts'
+export { addReorderPolicySql, removeReorderPolicySql } from './objects/reorder.ts'
 export type { RetentionPolicyOptions, RetentionPolicyResult } from './objects/retention.ts'
+export { addRetentionPolicySql, removeRetentionPolicySql } from './objects/retention.ts'
+export type { ExplainOptions, PlanNode, PlanRelation, QueryPlan } from './query/explain.ts'
 export type { FillGapsOptions, FillGapsRow, FillMethod, GapfillColumn } from './query/gapfill.ts'
+export { fillGapsSql } from './query/gapfill.ts'
 export type { TimeBucketOptions, TimeBucketRow } from './query/time-bucket.ts'
+export { timeBucketSql } from './query/time-bucket.ts'
+export type { ArrowOptions, ArrowTable, IpcOptions } from './results/arrow.ts'
+export { type ChartOptions, chart } from './results/chart.ts'
+export type { Column } from './results/column.ts'
+export type { ArrowQueryOptions, DataFrameOptions } from './results/column-query.ts'
+export type { ColumnSet } from './results/column-set.ts'
+export type { IntervalValue } from './results/column-value.ts'
 export type { ColumnTable } from './results/dataframe.ts'
+export type { FrameOptions } from './results/frame-column.ts'
+export { type PrintOptions, print } from './results/print.ts'
+export type { FrameLike, Printable } from './results/printable.ts'
 export type { Aggregate, Aggregations } from './sql/aggregate.ts'
 export {
   avg,
@@ -54,3 +104,4 @@ export type { Statement } from './sql/template.ts'
 export { Sql, sql } from './sql/template.ts'
 export type { TimeInput } from './sql/time-expression.ts'
 export type { Where, WhereComparison } from './sql/where.ts'
+export type { ColumnBatch, ColumnOptions, ColumnType, ColumnValues } from './wire/column.ts'

@@ -26,9 +26,16 @@ export function describeSettings(settings: Settings): readonly SettingDescriptio
   return [{ name: 'target', value: kind, origin: origins['target'] ?? 'default' }, ...lines]
 }
 
+function showJobs(jobs: unknown): string {
+  if (typeof jobs !== 'object' || jobs === null || !('yieldAfterMs' in jobs)) return String(jobs)
+  return jobs.yieldAfterMs === undefined ? 'true' : `yield after ${jobs.yieldAfterMs} ms`
+}
+
 function show(name: string, value: unknown): string {
   if (name === 'password' || name === 'key') return '********'
   if (name === 'ca' || name === 'cert') return 'given'
+  if (name === 'jobs') return showJobs(value)
+  if (value instanceof Date) return value.toISOString()
   if (name === 'directory' && value === undefined) return 'temporary'
   return String(value)
 }

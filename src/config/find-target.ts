@@ -104,6 +104,7 @@ const serverOnly = [
   'idleInTransactionTimeoutMs',
   'keepAlive',
   'keepAliveIdleMs',
+  'prepare',
 ] as const
 
 function namesServer(layer: Layer): boolean {

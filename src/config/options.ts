@@ -1,3 +1,4 @@
+import type { IntervalInput } from '../sql/interval.ts'
 import { unknownKey } from './unknown-key.ts'
 import { invalidValue, isValueName, type Layer, type Password, type SslMode, setValue, valueNames } from './value.ts'
 
@@ -36,6 +37,11 @@ export interface ConnectOptions {
   readonly idleInTransactionTimeoutMs?: number | undefined
   readonly keepAlive?: boolean | undefined
   readonly keepAliveIdleMs?: number | undefined
+  /**
+   * Whether statements read as columns stay prepared on the server. Default true; false behind a pooler that gives a
+   * connection to several sessions.
+   */
+  readonly prepare?: boolean | undefined
   /** The server ends a statement after this time. Default none. */
   readonly statementTimeoutMs?: number | undefined
   /** Connections kept open. Default 5. */
@@ -50,6 +56,16 @@ export interface ConnectOptions {
   readonly createExtension?: boolean | undefined
   /** Embedded engine: what a commit survives, a power loss (`fsync`, the default) or the death of the process. */
   readonly durability?: 'fsync' | 'process' | undefined
+  /**
+   * Embedded engine: whether due jobs run by themselves. Default true. With `yieldAfter` a job is cancelled, and queued
+   * again without counting, when a statement has waited for it so long.
+   */
+  readonly jobs?: boolean | { readonly yieldAfter?: IntervalInput } | undefined
+  /**
+   * Embedded engine, temporary directory: its clock starts at this time, and `db.clock` moves it. Jobs run only when
+   * it is moved.
+   */
+  readonly clock?: Date | string | undefined
   /** How bigint columns arrive. Default `number`. */
   readonly int8?: 'number' | 'bigint' | 'string' | undefined
   /** How numeric columns arrive. Default `string`. */

@@ -2,7 +2,15 @@ import { isDeepStrictEqual } from 'node:util'
 import { UsageError } from '../errors.ts'
 import { findTarget, type Plan } from './find-target.ts'
 import { type ConnectOptions, readOptions } from './options.ts'
-import { invalidValue, type Layer, longestTimeoutMs, type Password, type SslMode, type Values } from './value.ts'
+import {
+  invalidValue,
+  type JobSettings,
+  type Layer,
+  longestTimeoutMs,
+  type Password,
+  type SslMode,
+  type Values,
+} from './value.ts'
 
 export type { ConnectOptions } from './options.ts'
 
@@ -36,6 +44,8 @@ export interface ServerTarget {
   readonly idleInTransactionTimeoutMs?: number
   readonly keepAlive: boolean
   readonly keepAliveIdleMs?: number
+  /** Undefined: statements read as columns stay prepared on the server. */
+  readonly prepare?: boolean
 }
 
 /** A directory of the embedded engine. */
@@ -61,6 +71,10 @@ export interface Settings {
   readonly acquireTimeoutMs: number
   /** Embedded engine: how long a statement waits while a transaction of another connection is open. */
   readonly lockWaitMs: number
+  /** Embedded engine: how due jobs run. */
+  readonly jobs: JobSettings
+  /** Embedded engine: the time its clock starts at; undefined: the true one. */
+  readonly clock?: Date
   readonly applicationName: string
   /** Undefined or 0: statements run as long as they take. */
   readonly statementTimeoutMs?: number
@@ -82,6 +96,7 @@ const defaults = {
   maxOverflow: 10,
   acquireTimeoutMs: 30_000,
   lockWaitMs: 5_000,
+  jobs: { yieldAfterMs: undefined },
   applicationName: 'tsdbkit',
   createExtension: false,
   durability: 'fsync',
@@ -120,6 +135,8 @@ export function resolveSettings(
     maxOverflow: found.get('maxOverflow') ?? defaults.maxOverflow,
     acquireTimeoutMs: found.get('acquireTimeoutMs') ?? defaults.acquireTimeoutMs,
     lockWaitMs: found.get('lockWaitMs') ?? defaults.lockWaitMs,
+    jobs: found.get('jobs') ?? defaults.jobs,
+    ...clockSetting(found, plan),
     applicationName: found.get('applicationName') ?? defaults.applicationName,
     ...found.optional('statementTimeoutMs'),
     createExtension: found.get('createExtension') ?? defaults.createExtension,
@@ -132,6 +149,15 @@ export function resolveSettings(
 /** Whether two calls asked for the same connection: every value is equal, wherever it came from. */
 export function sameSettings(a: Settings, b: Settings): boolean {
   return isDeepStrictEqual({ ...a, origins: {} }, { ...b, origins: {} })
+}
+
+/** A directory that is kept would go on with a clock that nobody moves. */
+function clockSetting(found: FoundValues, plan: Plan): Partial<Pick<Settings, 'clock'>> {
+  const clock = found.optional('clock')
+  if (clock.clock === undefined || (plan.kind === 'embedded' && plan.directory === undefined)) return clock
+  throw new UsageError('INVALID_OPTION', 'option clock needs a temporary database of the embedded engine.', {
+    hint: "Connect to 'embedded:', without a directory.",
+  })
 }
 
 function embeddedTarget(found: FoundValues, directory: string | undefined): EmbeddedTarget {
@@ -157,6 +183,7 @@ function serverTarget(found: FoundValues): ServerTarget {
     ...found.optional('idleInTransactionTimeoutMs'),
     keepAlive: found.get('keepAlive') ?? defaults.keepAlive,
     ...found.optional('keepAliveIdleMs'),
+    ...found.optional('prepare'),
   }
 }
 

@@ -1,13 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { rootCertificates } from 'node:tls'
-import { ConfigError } from '../errors.ts'
+import { ConfigError, UsageError } from '../errors.ts'
+import { parseInterval } from '../sql/interval.ts'
+import { parseTime } from '../sql/time-expression.ts'
 
 /** How a server's certificate is checked, in libpq's words. `require` encrypts and checks nothing. */
 export type SslMode = 'disable' | 'require' | 'verify-ca' | 'verify-full'
 
 /** A password, or a function asked at each new connection, for passwords that change. */
 export type Password = string | (() => string | Promise<string>)
+
+/** How the embedded engine runs due jobs; false: not at all. */
+export type JobSettings = false | { readonly yieldAfterMs: number | undefined }
 
 /** Every single value a source can set, under its option name. */
 export interface Values {
@@ -28,6 +33,7 @@ export interface Values {
   idleInTransactionTimeoutMs: number
   keepAlive: boolean
   keepAliveIdleMs: number
+  prepare: boolean
   statementTimeoutMs: number
   poolSize: number
   maxOverflow: number
@@ -35,6 +41,8 @@ export interface Values {
   lockWaitMs: number
   createExtension: boolean
   durability: 'fsync' | 'process'
+  jobs: JobSettings
+  clock: Date
   int8: 'number' | 'bigint' | 'string'
   numeric: 'string' | 'number'
 }
@@ -80,6 +88,7 @@ const parsers: { readonly [K in keyof Values]: Parser<Values[K]> } = {
   idleInTransactionTimeoutMs: whole(0, longestTimeoutMs),
   keepAlive: flag,
   keepAliveIdleMs: whole(0, longestTimeoutMs),
+  prepare: flag,
   statementTimeoutMs: whole(0, longestTimeoutMs),
   poolSize: whole(1, 10_000),
   maxOverflow: whole(0, 10_000),
@@ -87,6 +96,8 @@ const parsers: { readonly [K in keyof Values]: Parser<Values[K]> } = {
   lockWaitMs: whole(0, longestTimeoutMs),
   createExtension: flag,
   durability: oneOf('fsync', 'process'),
+  jobs: parseJobs,
+  clock: parseClock,
   int8: oneOf('number', 'bigint', 'string'),
   numeric: oneOf('string', 'number'),
 }
@@ -141,6 +152,37 @@ function flag(raw: unknown, place: Place): boolean {
   if (raw === true || raw === '1') return true
   if (raw === false || raw === '0') return false
   throw invalidValue(place, 'must be true or false')
+}
+
+function parseJobs(raw: unknown, place: Place): JobSettings {
+  if (typeof raw === 'boolean') return raw && { yieldAfterMs: undefined }
+  if (typeof raw !== 'object' || raw === null) throw invalidValue(place, 'must be true, false or an object')
+  const { yieldAfter, ...others } = { yieldAfter: undefined, ...raw }
+  const unknown = Object.keys(others)[0]
+  if (unknown !== undefined) throw invalidValue(place, `has no option ${unknown}`, 'Did you mean yieldAfter?')
+  if (yieldAfter === undefined) return { yieldAfterMs: undefined }
+  const { months, days, microseconds } = understand(() => parseInterval(yieldAfter), place)
+  const yieldAfterMs = (months * 30 + days) * 86_400_000 + Number(microseconds) / 1000
+  if (yieldAfterMs < 0) throw invalidValue(place, 'must have a yieldAfter that is not negative')
+  return { yieldAfterMs }
+}
+
+function parseClock(raw: unknown, place: Place): Date {
+  const time = typeof raw === 'string' || raw instanceof Date ? understand(() => parseTime(raw), place) : undefined
+  if (time?.kind !== 'instant' || typeof time.microseconds !== 'bigint') {
+    throw invalidValue(place, "must be a time such as '2025-01-01'")
+  }
+  return new Date(Number(time.microseconds / 1000n))
+}
+
+/** What a text of the layer below means, or where the setting with that text stands. */
+function understand<T>(parse: () => T, place: Place): T {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof UsageError) throw invalidValue(place, `cannot be read: ${error.message}`, error.hint)
+    throw error
+  }
 }
 
 function parseHost(raw: unknown, place: Place): string {

@@ -87,6 +87,8 @@ export interface SqlTag {
 }
 
 function tag(texts: TemplateStringsArray, ...parts: readonly unknown[]): Sql {
+  // Called as a function, a text would be taken apart into its characters.
+  if (!Array.isArray(texts)) throw new UsageError('INVALID_VALUE', 'sql is a template tag: write sql`…`, not sql(…).')
   for (const text of texts) refusePlaceholders(text)
   return Sql.build(texts, parts)
 }

@@ -83,6 +83,41 @@ export function checkTimeType(type: TimeType): void {
   })
 }
 
+/**
+ * Below 0 where the first time is before the second, above 0 where it is after it. Undefined where only the server
+ * could tell: between its clock and a fixed time, or between a month and a number of days.
+ * @throws UsageError INVALID_TIME, INVALID_INTERVAL
+ */
+export function compareTimes(left: TimeInput, right: TimeInput): number | undefined {
+  const [one, other] = [parseTime(left), parseTime(right)]
+  if (one.kind === 'integer' && other.kind === 'integer') return order(one.value, other.value)
+  if (one.kind === 'instant' && other.kind === 'instant') {
+    return order(rank(one.microseconds), rank(other.microseconds))
+  }
+  return one.kind === 'now' && other.kind === 'now' ? compareFromNow(one.plus, other.plus) : undefined
+}
+
+function compareFromNow(one: Interval | undefined, other: Interval | undefined): number | undefined {
+  const months = (one?.months ?? 0) - (other?.months ?? 0)
+  const days = (one?.days ?? 0) - (other?.days ?? 0)
+  const microseconds = (one?.microseconds ?? 0n) - (other?.microseconds ?? 0n)
+  if (months === 0 && days === 0) return order(microseconds, 0n)
+  // A month has 28 to 31 days, and where the clocks change a day has an hour less or more.
+  const hour = 3_600_000_000n
+  const bounds = [28, 31].map((length) => BigInt(months * length + days) * 24n * hour + microseconds)
+  if (bounds.every((bound) => bound > hour)) return 1
+  return bounds.every((bound) => bound < -hour) ? -1 : undefined
+}
+
+function order(left: bigint | number, right: bigint | number): number {
+  return left < right ? -1 : left > right ? 1 : 0
+}
+
+function rank(microseconds: Microseconds): bigint | number {
+  if (microseconds === 'infinity') return Number.POSITIVE_INFINITY
+  return microseconds === '-infinity' ? Number.NEGATIVE_INFINITY : microseconds
+}
+
 function parseTimeText(text: string): TimeExpression {
   const now = NOW.exec(text)
   if (now === null) return { kind: 'instant', microseconds: parseTimestamp(text) }

@@ -200,7 +200,7 @@ describe('alone', () => {
   test('connection-check', () => {
     const output = outputOf('connection-check')
     expect(output).toMatch(/^Connected successfully: \d{4}-\d\d-\d\dT/)
-    expect(output).toMatch(/TimescaleDB \d+\.\d+\.\d+, (timescale|apache) edition/)
+    expect(output).toMatch(/TimescaleDB \d+\.\d+\.\d+\S*, (timescale|apache) edition/)
     expect(output).toMatch(/target = (embedded|server) \(TSDB_URL\)/)
   })
 

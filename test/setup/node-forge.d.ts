@@ -21,8 +21,11 @@ declare module 'node-forge' {
       certificateToPem(certificate: Certificate): string
       publicKeyFromPem(pem: string): PublicKey
       privateKeyFromPem(pem: string): PrivateKey
+      certificateFromPem(pem: string): Certificate
+      certificateToAsn1(certificate: Certificate): unknown
     }
-    readonly md: { readonly sha256: { create(): unknown } }
+    readonly asn1: { toDer(element: unknown): { getBytes(): string } }
+    readonly md: Readonly<Record<'md5' | 'sha1' | 'sha256' | 'sha384' | 'sha512', { create(): unknown }>>
   }
   // biome-ignore lint/style/noDefaultExport: the package has only this one
   export default forge

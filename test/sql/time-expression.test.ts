@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseTime, type TimeInput, type TimeType, timeSql } from '../../src/sql/time-expression.ts'
+import { compareTimes, parseTime, type TimeInput, type TimeType, timeSql } from '../../src/sql/time-expression.ts'
 import { formatTimestamp, parseTimestamp } from '../../src/sql/timestamp.ts'
 
 const timestamptz = (input: TimeInput): unknown => timeSql(input, 'timestamptz').statement
@@ -126,4 +126,28 @@ test('the calendar agrees with JavaScript where both have it', () => {
       expect(Date.parse(formatTimestamp(BigInt(date.getTime()) * 1000n, { zone: true }))).toBe(date.getTime())
     }),
   )
+})
+
+test.each<[TimeInput, TimeInput, number | undefined]>([
+  ['2025-01-01', '2025-01-02', -1],
+  ['2025-01-01T01:00+01', new Date('2025-01-01'), 0],
+  ['infinity', '2025-01-01', 1],
+  ['-infinity', 'infinity', -1],
+  [5, 5n, 0],
+  [6n, 5, 1],
+  [{ ago: '1 hour' }, { ago: '2 hours' }, 1],
+  [{ ago: '2 hours' }, 'NOW()', -1],
+  ["NOW() - INTERVAL '1 day'", { ago: '1 day' }, 0],
+  ['NOW()', "NOW() + INTERVAL '1 day'", -1],
+  [{ ago: '5 weeks' }, { ago: '1 month' }, -1],
+  [{ ago: '1 month' }, { ago: '3 weeks' }, -1],
+  // Depends on the month, and on whether the clocks change.
+  [{ ago: '1 month' }, { ago: '30 days' }, undefined],
+  [{ ago: '1 day' }, { ago: '24 hours' }, undefined],
+  // Depends on the server's clock.
+  ['NOW()', '2025-01-01', undefined],
+  [5, '2025-01-01', undefined],
+])('of %s and %s the first is before (-1), after (1), or only the server knows', (left, right, expected) => {
+  expect(compareTimes(left, right)).toBe(expected)
+  expect(compareTimes(right, left)).toBe(expected === undefined || expected === 0 ? expected : -expected)
 })

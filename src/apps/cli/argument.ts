@@ -1,0 +1,85 @@
+import { type IntervalInput, type TimeInput, UsageError } from '../../index.ts'
+
+/** The options of a command that were given, without those that are undefined. */
+export type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+
+/** Leaves out what is undefined, as the library wants it. */
+export function given<T extends object>(options: T): Given<T> {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  const kept: Given<T> = {}
+  return Object.assign(kept, Object.fromEntries(entries))
+}
+
+/** A whole number as a bigint, anything else as the interval text it is. */
+export function parseSpan(text: string): IntervalInput | bigint {
+  return /^-?\d+$/.test(text) ? BigInt(text) : text
+}
+
+/** A span, or null for `open`. */
+export function parseOffset(text: string): IntervalInput | bigint | null {
+  return text === 'open' ? null : parseSpan(text)
+}
+
+const INSTANT = /^\s*(-?\+?\d{4,}-\d\d?-|[+-]?infinity|now\s*\(|current_timestamp)/i
+
+/**
+ * A time: `2025-01-31`, `2025-01-31T12:00Z`, `NOW()`, `30 days ago` (`30 days` means the same), or a whole number for an
+ * integer time column. What it means is for the library to check.
+ */
+export function parseTime(text: string): TimeInput {
+  if (/^-?\d+$/.test(text)) return BigInt(text)
+  return INSTANT.test(text) ? text : { ago: text.replace(/\s+ago\s*$/i, '') }
+}
+
+/** Collects an option that may be given several times; a comma separates values too. */
+export function collectList(text: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), ...splitList(text)]
+}
+
+/** Collects columns, exactly as written; double quotes are needed only around a comma. */
+export function collectColumns(text: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), ...splitList(text).map(unquote)]
+}
+
+/** Collects an option that may be given several times. */
+export function collect(text: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), text]
+}
+
+/** Cuts at commas outside of quotes and parentheses. */
+function splitList(text: string): string[] {
+  return (text.match(/(?:"(?:[^"]|"")*"|\([^)]*\)|[^,])+/g) ?? []).map((part) => part.trim())
+}
+
+/** Aggregations by name, from texts as of {@link parseAggregation}. */
+export function parseAggregations(texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(texts.map(parseAggregation))
+}
+
+/**
+ * A name and an aggregation from `mean=AVG(temperature)`; from `AVG(temperature)` alone the name is `avg_temperature`.
+ */
+export function parseAggregation(text: string): [string, string] {
+  const named = /^\s*("(?:[^"]|"")+"|[^"=()]+?)\s*=(.*)$/s.exec(text)
+  if (named?.[1] !== undefined && named[2] !== undefined) return [unquote(named[1]), named[2].trim()]
+  const name = text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, '_')
+  return [name.replace(/^_+|_+$/g, ''), text]
+}
+
+function unquote(name: string): string {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name.trim()
+}
+
+/**
+ * Conditions by column from texts such as `symbol=AAPL`.
+ * @throws UsageError INVALID_OPTION
+ */
+export function parseWhere(texts: readonly string[]): Record<string, string>[] {
+  return texts.map((text) => {
+    const match = /^\s*("(?:[^"]|"")+"|[^"=]+?)\s*=(.*)$/s.exec(text)
+    if (match?.[1] === undefined || match[2] === undefined) {
+      throw new UsageError('INVALID_OPTION', `--where ${JSON.stringify(text)} is not of the form column=value.`)
+    }
+    return { [unquote(match[1])]: match[2] }
+  })
+}

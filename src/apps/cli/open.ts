@@ -1,0 +1,41 @@
+import type { Command } from 'commander'
+import { connect, type Database } from '../../index.ts'
+import { Interrupted } from './report.ts'
+
+/** The options that every verb has. */
+export interface GlobalOptions {
+  readonly target?: string
+  readonly config?: string
+  readonly json?: boolean
+}
+
+/** Work on an open database; `signal` is aborted when the user interrupts it. */
+export type Work<T> = (db: Database, signal: AbortSignal) => Promise<T>
+
+/**
+ * Opens the database that the options name, works on it and closes it. Ctrl-C cancels the running statement; a second
+ * one ends the program at once.
+ * @throws Interrupted, and whatever `work` throws
+ */
+export async function withDatabase<T>(
+  command: Command,
+  work: Work<T>,
+  { jobs = false }: { readonly jobs?: boolean } = {},
+): Promise<T> {
+  const { target, config } = command.optsWithGlobals<GlobalOptions>()
+  const interruption = new AbortController()
+  const interrupt = (): void => {
+    if (interruption.signal.aborted) process.exit(130)
+    interruption.abort()
+  }
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  try {
+    // A verb that only looks must not start what is due: a retention policy would drop chunks.
+    await using db = await connect(target, { jobs, ...(config === undefined ? {} : { config }) })
+    return await work(db, interruption.signal)
+  } catch (error) {
+    throw interruption.signal.aborted ? new Interrupted('Interrupted.', { cause: error }) : error
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
+}

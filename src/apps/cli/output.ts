@@ -1,0 +1,97 @@
+import Table from 'cli-table3'
+import type { Command } from 'commander'
+import { UsageError } from '../../index.ts'
+import type { GlobalOptions } from './open.ts'
+
+/** Rows by column name. */
+export type Rows = readonly Readonly<Record<string, unknown>>[]
+
+/** Adds `--csv` to a verb that prints rows; `--json` is there everywhere. */
+export function addFormats(command: Command): Command {
+  return command.option('--csv', 'print rows as CSV with a header')
+}
+
+/**
+ * Prints rows as a table, CSV or JSON. `columns` are the columns and their order, also where there is no row.
+ * @throws UsageError INVALID_OPTION for two formats at once
+ */
+export function printRows(command: Command, columns: readonly string[], rows: Rows): void {
+  const { json, csv } = command.optsWithGlobals<GlobalOptions & { readonly csv?: boolean }>()
+  if (json === true && csv === true) throw new UsageError('INVALID_OPTION', 'Give either --json or --csv.')
+  if (json === true) writeJson(rows)
+  else if (csv === true) {
+    const lines = [columns, ...rows.map((row) => columns.map((column) => row[column]))]
+    process.stdout.write(lines.map((cells) => `${cells.map(formatCsv).join(',')}\r\n`).join(''))
+  } else if (rows.length === 0) print('No rows.')
+  else printTable(columns, rows)
+}
+
+function printTable(columns: readonly string[], rows: Rows): void {
+  // The library would colour by its own rules.
+  const table = new Table({ head: [...columns], style: { head: [], border: [], compact: true } })
+  for (const row of rows) table.push(columns.map((column) => formatCell(row[column])))
+  print(table.toString())
+}
+
+/** Prints what a verb did: as JSON the whole result, else the sentence. */
+export function printResult(command: Command, result: unknown, sentence: string): void {
+  if (command.optsWithGlobals<GlobalOptions>().json === true) writeJson(result)
+  else print(sentence)
+}
+
+/** Prints the fields of one object below each other. */
+export function printFields(command: Command, result: object, fields: readonly (readonly [string, unknown])[]): void {
+  if (command.optsWithGlobals<GlobalOptions>().json === true) {
+    writeJson(result)
+    return
+  }
+  const width = Math.max(...fields.map(([name]) => name.length))
+  print(fields.map(([name, value]) => `${name.padEnd(width)}  ${formatCell(value)}`.trimEnd()).join('\n'))
+}
+
+function writeJson(value: unknown): void {
+  print(JSON.stringify(value, toJson, 2))
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+/** A bigint as a number as long as JSON readers do not change it, else as text. */
+function toJson(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  // The value itself: a Buffer has become an object with a list of numbers before this is called.
+  const own = this[key]
+  if (own instanceof Uint8Array) return formatCell(own)
+  if (typeof value !== 'bigint') return value
+  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
+}
+
+/** A value as people read it. */
+export function formatCell(value: unknown): string {
+  if (value === null || value === undefined) return ''
+  if (value instanceof Date) return value.toISOString()
+  if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`
+  return typeof value === 'object' ? JSON.stringify(value, toJson) : String(value)
+}
+
+/** RFC 4180; an empty text is quoted, so that it differs from NULL. */
+function formatCsv(value: unknown): string {
+  const text = formatCell(value)
+  return value === '' || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}
+
+/** Bytes as people read them: `1.5 MB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10))
+  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
+}
+
+/** A name as SQL writes it. */
+export function formatObject(name: { readonly schema: string; readonly name: string }): string {
+  return [name.schema, name.name].map((part) => (/^[a-z_][a-z0-9_]*$/.test(part) ? part : quote(part))).join('.')
+}
+
+function quote(part: string): string {
+  return `"${part.replaceAll('"', '""')}"`
+}

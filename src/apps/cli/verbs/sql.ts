@@ -1,0 +1,87 @@
+import { readFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { type QueryResult, type Row, UsageError } from '../../../index.ts'
+import { collect } from '../argument.ts'
+import { withDatabase } from '../open.ts'
+import { addFormats, printResult, printRows } from '../output.ts'
+import { addDryRun, printScript } from '../script.ts'
+
+interface SqlOptions {
+  readonly file?: string
+  readonly param?: string[]
+  readonly readOnly?: boolean
+  readonly timeout?: string
+  readonly dryRun?: boolean
+}
+
+const EXAMPLES = `
+Examples:
+  tsdb sql 'select * from sensor_data limit 10' --csv
+  tsdb sql 'select count(*) from sensor_data where sensor_id = $1' -p 7
+  tsdb sql --file query.sql --read-only
+  echo 'select now()' | tsdb sql --file -`
+
+/** `tsdb sql`: one statement. */
+export function addSql(program: Command): void {
+  const command = program
+    .command('sql')
+    .description('run one statement and print its rows')
+    .argument('[statement]', 'the statement; $1 and so on stand for --param')
+    .option('-f, --file <file>', 'read the statement from a file, or from stdin with -')
+    .option('-p, --param <value>', 'the value of the next $n, as text; may be repeated', collect)
+    .option('--read-only', 'in a transaction that can change nothing')
+    .option('--timeout <ms>', 'cancel it after so many milliseconds')
+    .addHelpText('after', EXAMPLES)
+    .action(runSql)
+  addFormats(addDryRun(command))
+}
+
+async function runSql(statement: string | undefined, options: SqlOptions, command: Command): Promise<void> {
+  const text = readStatement(statement, options.file)
+  const values = options.param ?? []
+  if (options.dryRun === true) return printScript(command, [{ text: text.trim().replace(/;$/, ''), values }])
+  const timeoutMs = parseTimeout(options.timeout)
+  await withDatabase(command, async (db, signal) => {
+    const query = { signal, int8: 'bigint', ...(timeoutMs === undefined ? {} : { timeoutMs }) } as const
+    const result =
+      options.readOnly === true
+        ? await db.transaction((tx) => tx.executeQuery(text, values, query), { readOnly: true })
+        : await db.executeQuery(text, values, query)
+    printAnswer(command, result)
+  })
+}
+
+function printAnswer(command: Command, result: QueryResult<Row>): void {
+  const { columns, rows, command: tag, rowCount, notices } = result
+  for (const notice of notices) process.stderr.write(`${notice.severity}: ${notice.message}\n`)
+  if (columns.length > 0) printRows(command, nameColumns(columns), rows)
+  else printResult(command, { command: tag, rowCount }, rowCount > 0 ? `${tag} ${rowCount}` : tag)
+}
+
+/** Rows are objects, so of two columns of one name only the last could be shown. */
+function nameColumns(columns: QueryResult['columns']): string[] {
+  const names = columns.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice === undefined) return names
+  throw new UsageError('INVALID_VALUE', `Two columns of the result are named ${JSON.stringify(twice)}.`, {
+    hint: 'Give them different names with AS.',
+  })
+}
+
+function readStatement(statement: string | undefined, file: string | undefined): string {
+  if ((statement === undefined) === (file === undefined)) {
+    throw new UsageError('INVALID_OPTION', 'Give either a statement or --file.')
+  }
+  if (file === undefined) return statement ?? ''
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (cause) {
+    throw new UsageError('INVALID_OPTION', `The file ${file} cannot be read.`, { cause })
+  }
+}
+
+function parseTimeout(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (!/^\d+$/.test(text)) throw new UsageError('INVALID_OPTION', '--timeout must be a number of milliseconds.')
+  return Number(text)
+}

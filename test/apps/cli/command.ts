@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { EmbeddedDatabase } from '../../../src/embedded/embedded-database.ts'
+import { connect, type Database, sql } from '../../../src/index.ts'
+
+/** The built program, as `npm` installs it. */
+export const program: string = fileURLToPath(new URL('../../../dist/apps/cli/main.js', import.meta.url))
+
+export interface Outcome {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface CommandOptions {
+  readonly env?: NodeJS.ProcessEnv
+  readonly input?: string
+  /** Called with each piece of stderr; it may send signals. */
+  readonly onStart?: (kill: (signal: NodeJS.Signals) => void) => void
+}
+
+/** Runs `tsdb` in a process and an empty directory of its own. */
+export async function tsdb(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+  const cwd = mkdtempSync(join(tmpdir(), 'tsdb-cli-'))
+  const env = { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env }
+  const child = spawn(process.execPath, [program, ...args], { cwd, env })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output.stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    output.stderr += text
+  })
+  child.stdin.end(options.input ?? '')
+  options.onStart?.((signal) => child.kill(signal))
+  await once(child, 'close')
+  rmSync(cwd, { recursive: true, force: true })
+  return { code: child.exitCode, ...output }
+}
+
+/** A database that `tsdb` reaches by a URL, with a schema of this test alone. */
+export class CommandDatabase implements AsyncDisposable {
+  readonly url: string
+  readonly db: Database
+  readonly schema: string
+  readonly #close: () => Promise<void>
+
+  private constructor(url: string, db: Database, schema: string, close: () => Promise<void>) {
+    this.url = url
+    this.db = db
+    this.schema = schema
+    this.#close = close
+  }
+
+  /** The server of TSDB_TEST_URL; else an embedded engine, which other processes reach by a port. */
+  static async open(schema: string): Promise<CommandDatabase> {
+    const given = process.env['TSDB_TEST_URL']
+    const served = given === undefined ? await serveEmbedded() : undefined
+    const url = given ?? served?.url ?? ''
+    const db = await connect(url, { createExtension: true })
+    await db.sql`create schema ${sql.column(schema)}`
+    return new CommandDatabase(url, db, schema, async () => {
+      await db.sql`drop schema ${sql.column(schema)} cascade`
+      await db.close()
+      await served?.close()
+    })
+  }
+
+  /** Runs `tsdb` on this database. */
+  run(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+    return tsdb(args, { ...options, env: { TSDB_URL: this.url, ...options.env } })
+  }
+
+  /** A name in the schema as one writes it on the command line. */
+  name(name: string): string {
+    return `"${this.schema}"."${name.replaceAll('"', '""')}"`
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#close()
+  }
+}
+
+async function serveEmbedded(): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
+  const onProgress = (): void => undefined
+  const engine = await EmbeddedDatabase.open({
+    directory: undefined,
+    durability: 'process',
+    lockWaitMs: 30_000,
+    onProgress,
+  })
+  const server = createServer((socket) => pipe(socket, engine))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `postgres://postgres:x@127.0.0.1:${portOf(server)}/postgres?sslmode=disable`,
+    close: async () => {
+      server.close()
+      await engine.close()
+    },
+  }
+}
+
+function pipe(socket: Socket, engine: EmbeddedDatabase): void {
+  const inside = engine.connect()
+  socket.setNoDelay(true).pipe(inside).pipe(socket)
+  for (const [one, other] of [
+    [socket, inside],
+    [inside, socket],
+  ] as const) {
+    one.on('error', () => other.destroy())
+    one.on('close', () => other.destroy())
+  }
+}
+
+function portOf(server: Server): number {
+  const address: AddressInfo | string | null = server.address()
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
