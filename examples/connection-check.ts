@@ -10,7 +10,7 @@ try {
   console.log(`One trip takes ${(await db.ping()).toFixed(1)} ms`)
 
   const { timescaleVersion: version, edition } = await db.capabilities()
-  console.log(`TimescaleDB ${version?.major}.${version?.minor}.${version?.patch}, ${edition} edition`)
+  console.log(`TimescaleDB ${version?.text}, ${edition} edition`)
 
   for (const { name, value, origin } of db.describeSettings()) {
     console.log(`${name} = ${value} (${origin})`)

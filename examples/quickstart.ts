@@ -1,6 +1,6 @@
 /** Real data through everything: `npm run quickstart`. Writes to the schema tsdbkit_demo of ./.tsdb, or of TSDB_URL. */
 import { readFileSync } from 'node:fs'
-import { avg, connect, type Database, first, last, max, min, sql, sum } from 'tsdbkit'
+import { avg, chart, connect, type Database, first, last, max, min, print, sql, sum } from 'tsdbkit'
 
 const PRICE = 'tsdbkit_demo.price'
 const WEATHER = 'tsdbkit_demo.weather'
@@ -86,43 +86,20 @@ async function aggregatePrices(db: Database): Promise<string[]> {
       },
     })
   }
-  const [weeks] = await db.sql<{ count: number }>`select count(*) from tsdbkit_demo.weekly`
-  const months = await db.sql<{ month: string; open: number; high: number; low: number; close: number }>`
-    select to_char(bucket, 'YYYY-MM') as month, open, high, low, close from tsdbkit_demo.monthly order by bucket`
-  const show = (price: number): string => price.toFixed(0).padStart(8)
-  return [
-    `${number(weeks?.count ?? 0)} weeks and ${months.length} months, both from days; the last three months:`,
-    'month        open    high     low   close',
-    ...months.slice(-3).map((m) => `${m.month}  ${show(m.open)}${show(m.high)}${show(m.low)}${show(m.close)}`),
-  ]
-}
-
-/** The values as a chart of `width` columns and `height` lines, with a scale at the left. */
-function chart(values: readonly number[], width: number, height: number): string[] {
-  const columns = Array.from({ length: width }, (_, i) => values[Math.floor((i * values.length) / width)] ?? 0)
-  const low = Math.min(...columns)
-  const high = Math.max(...columns)
-  const rowOf = (value: number): number => Math.round(((value - low) / (high - low)) * (height - 1))
-  return Array.from({ length: height }, (_, line) => {
-    const row = height - 1 - line
-    const label = line % 7 === 0 ? (low + ((high - low) * row) / (height - 1)).toFixed(0) : ''
-    const cells = columns.map((value, i) => {
-      const [from, to] = [rowOf(columns[i - 1] ?? value), rowOf(value)]
-      if (row === to) return '•'
-      return row > Math.min(from, to) && row < Math.max(from, to) ? '│' : ' '
-    })
-    return `${label.padStart(5)} ┤${cells.join('').trimEnd()}`
-  })
+  const months = await db.queryToDataFrame(`select to_char(bucket, 'YYYY-MM') as month,
+    round(open) as open, round(high) as high, round(low) as low, round(close) as close
+    from tsdbkit_demo.monthly order by bucket`)
+  const lines: string[] = []
+  print(months.slice(-3), { write: (text) => lines.push(...text.split('\n')) })
+  const counts = `${number(await count(db, 'tsdbkit_demo.weekly'))} weeks and ${months.numRows()} months`
+  return [`${counts}, both from days; the last three months:`, ...lines]
 }
 
 async function drawPrices(db: Database): Promise<string[]> {
-  const months = await db.sql<{ close: number }>`select close from tsdbkit_demo.monthly order by bucket`
-  const lines = chart(
-    months.map((month) => month.close),
-    66,
-    15,
-  )
-  return [...lines, `       2000${' '.repeat(58)}2020`]
+  const months = await db.queryToDataFrame('select bucket as month, close from tsdbkit_demo.monthly order by bucket')
+  const lines: string[] = []
+  chart(months, { x: 'month', y: 'close', height: 15, width: 76, write: (text) => lines.push(...text.split('\n')) })
+  return lines
 }
 
 async function compress(db: Database): Promise<string[]> {
@@ -235,7 +212,8 @@ async function main(): Promise<void> {
   const { timescaleVersion: version } = await db.capabilities()
   const settings = new Map(db.describeSettings().map(({ name, value }) => [name, value]))
   const place = settings.get('directory') ?? `${settings.get('host')}/${settings.get('database')}`
-  console.log(`TimescaleDB ${version?.major}.${version?.minor}.${version?.patch}, ${settings.get('target')}: ${place}`)
+  console.log(`TimescaleDB ${version?.text}, ${settings.get('target')}`)
+  console.log(place)
   const before = await fillDatabase(db).finally(() => db.close())
   if (settings.get('directory') === 'temporary') return
   await step('Closed and opened again: everything is there', async () => {
