@@ -151,8 +151,10 @@ describe('alone', () => {
 
   test('gap-filling', () => {
     const output = outputOf('gap-filling')
-    expect(output).toMatch(/1[23] buckets, 0 without a value/)
-    const rows = [...output.matchAll(/^\d\d:\d\d +(-|[\d.]+) +([\d.]+) +([\d.]+)$/gm)]
+    // In the last minute of a bucket two hours ago, the window has no reading of it, and nothing before to carry on.
+    expect(output).toMatch(/1[23] buckets, [01] without a value/)
+    const rows = [...output.matchAll(/^\d\d:\d\d +(-|[\d.]+) +(-|[\d.]+) +(-|[\d.]+)$/gm)]
+    if (rows[0]?.[2] === '-') rows.shift()
     const gap = rows.filter(([, measured]) => measured === '-')
     expect(gap.length).toBeGreaterThanOrEqual(4)
     const start = rows.indexOf(gap[0]!)
