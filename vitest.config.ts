@@ -14,6 +14,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Two engines of 400 MB at once are what two cores and small CI machines carry.
     maxWorkers: 2,
+    maxConcurrency: 2,
     // A shared build machine may stand still for a moment, and some tests measure time.
     retry: process.env['CI'] ? 1 : 0,
   },

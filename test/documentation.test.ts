@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -73,10 +74,10 @@ describe('code blocks', () => {
     expect(found).toEqual([])
   })
 
-  test.each(programs)('$page runs', { timeout: 120_000 }, ({ name }) => {
+  test.concurrent.each(programs)('$page runs', { timeout: 120_000 }, async ({ name }) => {
     const tsx = fileURLToPath(import.meta.resolve('tsx'))
     // A program that leaves something open does not end, and the time-out fails the test.
-    const output = execFileSync(process.execPath, ['--import', tsx, `${name}.ts`], {
+    const { stdout: output } = await promisify(execFile)(process.execPath, ['--import', tsx, `${name}.ts`], {
       cwd: directory,
       encoding: 'utf8',
       timeout: 60_000,
