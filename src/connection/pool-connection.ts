@@ -10,7 +10,7 @@ import {
   sendCancelRequest,
 } from './cancel.ts'
 import { ResultQuery, type ResultRequest, type ResultSummary, type RowTarget } from './result-query.ts'
-import { databaseError } from './server-error.ts'
+import { cancelledError, databaseError } from './server-error.ts'
 import type { Notice, QueryResult } from './session.ts'
 import { StatementQuery, SyncQuery, type WireQuery } from './statement-query.ts'
 
@@ -128,6 +128,8 @@ export class PoolConnection implements Interruptible {
   /** Runs anything the driver can run, under the same rules. */
   async submit<T>(create: CreateQuery<T>, options: RunOptions): Promise<T> {
     const { signal, timeoutMs } = options
+    // While the connection was looked at, nobody listened.
+    if (signal?.aborted) throw cancelledError(signal)
     const limited = signal !== undefined || timeoutMs !== undefined
     const interruption = limited ? new Interruption(this, options) : undefined
     let query: WireQuery | undefined

@@ -161,6 +161,7 @@ export class TransactionSession implements Session {
     const name = `tsdbkit_${++trunk.savepoints}`
     // A reader that leaves early has the statement cancelled, which would abort the whole transaction.
     await this.#command(`SAVEPOINT ${name}`)
+    if (!this.#level.open) throw this.#leftOpen()
     trunk.running++
     trunk.reading = true
     let left = true
@@ -172,22 +173,39 @@ export class TransactionSession implements Session {
       if (!left) this.#note(error)
       throw error
     } finally {
-      trunk.reading = false
-      trunk.running--
-      trunk.lastEnd = performance.now()
-      // Also after an error of this side, for which the statement was cancelled.
-      const aborted = trunk.connection.transactionStatus === 'E' && this.failure === undefined
-      if (left || aborted) await this.#rollbackTo(name, undefined)
-      else if (this.failure === undefined) await this.#command(`RELEASE SAVEPOINT ${name}`)
+      // Else the function ended before this reader, and the connection may serve another by now.
+      if (this.#turn !== undefined) {
+        this.#endTrunkReading()
+        // Also after an error of this side, for which the statement was cancelled.
+        const aborted = trunk.connection.transactionStatus === 'E' && this.failure === undefined
+        if (left || aborted) await this.#rollbackTo(name, undefined)
+        else if (this.failure === undefined) await this.#command(`RELEASE SAVEPOINT ${name}`)
+      }
     }
+  }
+
+  #endTrunkReading(): void {
+    if (!this.#trunk.reading) return
+    this.#trunk.reading = false
+    this.#trunk.running--
+    this.#trunk.lastEnd = performance.now()
   }
 
   /** Ends a COPY or stream whose reader stopped without leaving its loop. */
   async #endReading(): Promise<void> {
-    if (this.#turn === undefined) return
+    const turn = this.#turn
+    if (turn === undefined) return
+    this.#turn = undefined
+    this.#leftOpen()
     await this.#trunk.connection.cancelRunning()
+    this.#endTrunkReading()
+    turn.end()
+  }
+
+  /** Fails the transaction because its function ended before a loop of it did. */
+  #leftOpen(): QueryError | ConnectionError {
     this.failure ??= leftOpen()
-    this.#turn.end()
+    return this.failure
   }
 
   /** Executes `text` once per row, see `executeMany`. Resolves to the number of rows affected. */

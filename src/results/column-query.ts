@@ -71,9 +71,12 @@ async function run<N extends string>(
   statement: Statement,
   options: ColumnQueryOptions,
 ): Promise<ColumnSet<N>> {
-  const { numeric } = options
-  if (numeric !== undefined && !['float64', 'decimal128', 'string'].includes(numeric)) {
-    throw invalidOption("numeric must be 'float64', 'decimal128' or 'string'.")
-  }
+  checkNumeric(options)
   return toColumns(await session.queryColumns(statement, options))
+}
+
+/** @throws UsageError INVALID_OPTION */
+export function checkNumeric({ numeric }: ColumnQueryOptions): void {
+  if (numeric === undefined || ['float64', 'decimal128', 'string'].includes(numeric)) return
+  throw invalidOption("numeric must be 'float64', 'decimal128' or 'string'.")
 }

@@ -2,6 +2,7 @@ import type { ColumnChunk } from '../connection/column-rows.ts'
 import type { ColumnStreamOptions, QueryOptions, Row, Session } from '../connection/session.ts'
 import { checkKeys } from '../sql/option.ts'
 import type { Statement } from '../sql/template.ts'
+import { checkNumeric } from './column-query.ts'
 import { type ColumnSet, toColumns } from './column-set.ts'
 
 /**
@@ -15,6 +16,7 @@ export function streamColumns<N extends string = string>(
   options: ColumnStreamOptions = {},
 ): AsyncIterableIterator<ColumnSet<N>> {
   checkKeys(options, ['batchRows', 'numeric', 'signal', 'timeoutMs'], 'streamColumns')
+  checkNumeric(options)
   const chunks = session.streamColumns(statement, options)
   const columns: AsyncIterableIterator<ColumnSet<N>> = {
     [Symbol.asyncIterator]: () => columns,

@@ -82,7 +82,7 @@ const LONGEST_WORD = 256
 const MOST_WORDS = 1 << 16
 const FEW_WORDS = 1 << 10
 /** Room made at first: most results are small. */
-const FIRST_WORDS = 1 << 6
+const FIRST_WORDS = 1 << 4
 
 /** text and its kin: numbers of words while words come back, bytes and offsets once they turn out to be many. */
 export class TextReader extends BytesReader {
@@ -148,7 +148,8 @@ class WordTable {
   values: Uint8Array = new Uint8Array(FIRST_WORDS * 16)
   offsets = new Int32Array(FIRST_WORDS + 1)
   #hashes = new Int32Array(FIRST_WORDS)
-  #slots = new Int32Array(FIRST_WORDS * 2).fill(-1)
+  /** One more than the number of the word; 0: free. */
+  #slots = new Int32Array(FIRST_WORDS * 2)
   #count = 0
   #used = 0
   /** Steps beyond the first ones of a search. */
@@ -160,7 +161,7 @@ class WordTable {
     const mask = this.#slots.length - 1
     let slot = hash & mask
     for (let steps = 0; ; steps++) {
-      const word = this.#slots[slot] as number
+      const word = (this.#slots[slot] as number) - 1
       if (word < 0) return this.#add(bytes, at, size, seen, hash, slot)
       if (this.#hashes[word] === hash && this.#equals(word, bytes, at, size)) return word
       // Words made to collide would cost a walk through all of them each time.
@@ -193,18 +194,18 @@ class WordTable {
     this.#count++
     this.#hashes[word] = hash
     this.offsets[word + 1] = this.#used
-    this.#slots[slot] = word
+    this.#slots[slot] = word + 1
     if (this.#count * 2 >= this.#slots.length) this.#rehash()
     return word
   }
 
   #rehash(): void {
     const length = this.#slots.length * 2
-    const slots = new Int32Array(length).fill(-1)
+    const slots = new Int32Array(length)
     for (let word = 0; word < this.#count; word++) {
       let slot = (this.#hashes[word] as number) & (length - 1)
-      while ((slots[slot] as number) >= 0) slot = (slot + 1) & (length - 1)
-      slots[slot] = word
+      while (slots[slot] !== 0) slot = (slot + 1) & (length - 1)
+      slots[slot] = word + 1
     }
     this.#slots = slots
     this.#hashes = widened(this.#hashes, length / 2)

@@ -117,7 +117,9 @@ export class MessageRouter {
 
   #readRows(sink: MessageSink, bytes: Buffer, view: DataView, at: number): number {
     try {
-      return sink.readRows(bytes, view, at, bytes.length)
+      const next = sink.readRows(bytes, view, at, bytes.length)
+      if (next <= at) throw new Error('A row is too short for its columns')
+      return next
     } catch (error) {
       this.#break(error instanceof Error ? error : new Error('A row cannot be read'))
       return bytes.length

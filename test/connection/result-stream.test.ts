@@ -246,6 +246,54 @@ describe.each(Object.entries(ways))('%s', (way, read) => {
     await db.ping()
     expect(await running()).toStrictEqual([])
   })
+
+  test('a stream left open by a transaction does not touch what comes after it', async () => {
+    const db = open()
+    const streams: { late?: AsyncIterator<unknown>; inner?: AsyncIterator<unknown> } = {}
+    const forgotten = db.transaction(async (tx) => {
+      streams.late = read(tx, flowing)
+      await streams.late.next()
+    })
+    await expect(forgotten).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+    const pid = await backend(db)
+    await db.query(statement('drop table if exists "Tx 3"'))
+    await db.query(statement('create table "Tx 3" (n int)'))
+    await db.transaction(async (tx) => {
+      // Both have a savepoint of the name the forgotten stream had.
+      const failed = tx.transaction(async (child) => {
+        streams.inner = read(child, flowing)
+        await streams.inner.next()
+      })
+      await expect(failed).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+      await tx.query(statement('insert into "Tx 3" values (1)'))
+      await tx.transaction(async (child) => {
+        await child.query(statement('insert into "Tx 3" values (2)'))
+        await streams.late?.return?.()
+        await streams.inner?.return?.()
+      })
+    })
+    expect((await db.query(statement('select n from "Tx 3" order by n'))).rows).toStrictEqual([{ n: 1 }, { n: 2 }])
+    await db
+      .transaction(async (tx) => {
+        streams.late = read(tx, flowing)
+        streams.late.next().catch(() => undefined)
+      })
+      .catch((error) => expect(error).toMatchObject({ code: 'QUERY_CANCELLED' }))
+    await streams.late?.return?.()
+    expect(await backend(db)).toBe(pid)
+  })
+
+  test('a stream whose turn comes after the function has ended fails the transaction', async () => {
+    const db = open()
+    const waiting = db.transaction(async (tx) => {
+      void tx.query(statement('select pg_sleep(0.1)'))
+      read(tx, flowing)
+        .next()
+        .catch(() => undefined)
+    })
+    await expect(waiting).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+    expect(await running()).toStrictEqual([])
+  })
 })
 
 function read1(way: string, db: Session, from: Statement, signal: AbortSignal): AsyncIterableIterator<unknown> {
