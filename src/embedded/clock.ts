@@ -7,9 +7,10 @@ import { formatInterval, type IntervalInput } from '../sql/interval.ts'
 import { quoteLiteral } from '../sql/literal.ts'
 import { parseTime, type TimeInput } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
+import type { RunWork } from './engine-work.ts'
 import { nextDueSql } from './job-record.ts'
 import type { FinishedRun, JobEffect, Scheduler } from './scheduler.ts'
-import type { RunWork, SessionServer } from './session-server.ts'
+import type { SessionServer } from './session-server.ts'
 
 /** What one job did while the clock was moved. */
 export interface ClockRun extends JobEffect {

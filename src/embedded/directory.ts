@@ -8,6 +8,7 @@ import path from 'node:path'
 import { ConnectionError } from '../errors.ts'
 import { isAbandoned, LOCK_FILE, lockDirectory } from './directory-lock.ts'
 import { ENGINE_PACKAGE, engineVersion } from './engine-package.ts'
+import { isErrno, makeDirectory } from './make-directory.ts'
 import { createFromTemplate } from './template.ts'
 
 const MARK = 'engine.json'
@@ -52,7 +53,7 @@ export async function openDirectory({ directory, durability, onProgress }: Direc
   const place = directory === undefined ? makeTemporary() : path.resolve(directory)
   try {
     refuseForeign(place)
-    makeDirectory(place)
+    claimDirectory(place)
     const lock = lockDirectory(place)
     const release = (): void => {
       process.off('exit', release)
@@ -115,18 +116,11 @@ function refuseForeign(place: string): void {
     )
 }
 
-/** Not by `recursive`: Node 20 then tries for ever where the kernel answers ENOENT to mkdir, as it does in /proc. */
-function makeDirectory(place: string): void {
-  const missing: string[] = []
-  for (let up = place; !fs.existsSync(up); up = path.dirname(up)) missing.unshift(up)
-  for (const directory of missing) {
-    try {
-      fs.mkdirSync(directory)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) throw readOnly(place, error)
-      // Another process that opens the same directory was faster.
-      if (!isErrno(error, 'EEXIST') || !fs.existsSync(directory)) throw error
-    }
+function claimDirectory(place: string): void {
+  try {
+    makeDirectory(place)
+  } catch (error) {
+    throw isErrno(error, 'ENOENT') ? readOnly(place, error) : error
   }
 }
 
@@ -217,9 +211,6 @@ function removeAbandoned(): void {
 function removeTree(place: string): void {
   fs.rmSync(place, { recursive: true, force: true, maxRetries: 3 })
 }
-
-const isErrno = (error: unknown, code: string): boolean =>
-  error instanceof Error && 'code' in error && error.code === code
 
 /** What the operating system refused, in our words. */
 function explain(place: string, error: unknown): unknown {

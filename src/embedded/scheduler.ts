@@ -4,8 +4,9 @@
  */
 import { quoteLiteral } from '../sql/literal.ts'
 import type { Setting } from './engine-message.ts'
+import { type RunWork, WorkError } from './engine-work.ts'
 import { type BegunRun, beginSql, endSql, nextDueSql, RECOVER, readBegun, requeueSql } from './job-record.ts'
-import { type RunWork, type ServerObserver, type SessionServer, WorkError } from './session-server.ts'
+import type { ServerObserver, SessionServer } from './session-server.ts'
 
 export interface SchedulerOptions {
   /** A run is cancelled and queued again when a connection has waited for it so long; undefined: never. */
@@ -84,6 +85,8 @@ export class Scheduler implements ServerObserver {
   async stop(): Promise<void> {
     this.#stopped.abort()
     clearInterval(this.#timer)
+    // One that waits for a transaction, or for an engine that cannot be opened, would wait for ever.
+    this.#server.refuseLeases()
     // Work in the background keeps no process alive, but whoever closes waits for it.
     const alive = setInterval(() => undefined, TICK_MS)
     await this.#running

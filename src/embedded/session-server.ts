@@ -1,23 +1,19 @@
 /**
  * Many PostgreSQL connections over the one session of the engine. They take turns: a connection owns the engine from
  * its first message to the ReadyForQuery that says no transaction is open; the others wait in order of arrival.
- * One state machine over owner, running statement and waiters, kept in one file: cut apart, its parts would share all
- * of that state.
  */
 import type { Duplex } from 'node:stream'
-import {
-  type ErrorFields,
-  errorResponse,
-  HEADER_BYTES,
-  message,
-  query,
-  readFields,
-  readText,
-  readTextRow,
-} from '../wire/message.ts'
+import { ConnectionError, UsageError } from '../errors.ts'
+import { type ErrorFields, errorResponse, message, query } from '../wire/message.ts'
 import type { Engine, EngineEvents } from './engine.ts'
-import type { Setting } from './engine-message.ts'
-import { UNREAD_LIMIT } from './engine-message.ts'
+import {
+  type CancelReason,
+  type EngineWork,
+  type RunWork,
+  type WorkOptions,
+  WorkQueue,
+  type WorkResult,
+} from './engine-work.ts'
 import { InProcessSocket } from './in-process-socket.ts'
 import {
   type Admission,
@@ -27,45 +23,10 @@ import {
   LogicalConnection,
   type TransactionStatus,
 } from './logical-connection.ts'
-import { OutputScanner } from './output-scanner.ts'
-import { lossOf, OwnState, readerRefusal, timeoutError, waitRefusal } from './refusal.ts'
-
-/** How a statement of the engine's own runs. */
-export interface WorkOptions {
-  /** `new`: in a session of its own, with the settings of a new connection. `same`: in the one that began with `new`. */
-  readonly session?: 'new' | 'same'
-  /** Settings that the new session starts with. */
-  readonly settings?: readonly Setting[]
-  /** It is cancelled after this time; 0 is none. */
-  readonly limitMs?: number
-  /** It is cancelled when a connection has waited for it so long. */
-  readonly yieldAfterMs?: number | undefined
-  readonly signal?: AbortSignal
-}
-
-/** What a statement of the engine's own gave. */
-export interface WorkResult {
-  /** As text; NULL is empty. */
-  readonly rows: string[][]
-  readonly notices: readonly string[]
-}
-
-/** Runs SQL while no connection has its turn. */
-export type RunWork = (text: string, options?: WorkOptions) => Promise<WorkResult>
-
-/** A statement of the engine's own failed. */
-export class WorkError extends Error {
-  /** The fields of the server's ErrorResponse, by their letters. */
-  readonly fields: ReadonlyMap<string, string>
-  /** Set where it was cancelled by this side: on request, by its limit, or for a connection that waits. */
-  readonly cancelled: Running['reason'] | undefined
-
-  constructor(fields: ReadonlyMap<string, string>, cancelled: Running['reason'] | undefined) {
-    super(fields.get('M') ?? 'unknown error')
-    this.fields = fields
-    this.cancelled = fields.get('C') === '57014' ? cancelled : undefined
-  }
-}
+import { listenSql, notify } from './notification.ts'
+import { lossOf, OwnState } from './refusal.ts'
+import { type OutputEvents, RunningStatement, type Task } from './running-statement.ts'
+import { dueCancel, dueRefusal, type Turn } from './turn-limit.ts'
 
 export interface SessionServerOptions {
   /** How long a statement waits for another connection's open transaction before it is refused. */
@@ -81,53 +42,19 @@ interface CloseOptions {
 export interface ServerObserver {
   /** A statement completed, with its command tag such as `INSERT 0 5`. */
   completed(tag: string): void
-  /** The engine became free. True: something was started that must run before the next connection's turn. */
+  /** The engine became free; what is asked of it now runs before the next connection's turn. */
   free(): void
   /** An engine was opened, the first or a new one after a crash. */
   opened(engine: Engine): void
 }
 
 const TICK_MS = 20
-/** A statement inside the open transaction it waits for is refused after this time; promised are 250 ms. */
-const NESTED_WAIT_MS = 200
 const CANCEL_PATIENCE_MS = 2000
 const INTERNAL = 0
 /** The session of work that has one of its own. */
 const FRESH = -1
 
-const STATUS: Readonly<Record<string, TransactionStatus>> = { I: 'idle', T: 'transaction', E: 'failed' }
 const LETTER: Readonly<Record<TransactionStatus, string>> = { idle: 'I', transaction: 'T', failed: 'E' }
-
-interface InternalWork {
-  readonly text: string
-  readonly options: WorkOptions
-  /** Part of a lease: the engine's own business in the background, which keeps no process alive. */
-  readonly leased: boolean
-  readonly resolve: (result: WorkResult) => void
-  readonly reject: (error: Error) => void
-}
-
-interface Lease {
-  readonly granted: () => void
-  readonly reject: (error: Error) => void
-}
-
-/** What the engine works on now. */
-interface Running {
-  readonly connection: LogicalConnection | undefined
-  readonly batch: Batch | undefined
-  readonly work: InternalWork | undefined
-  readonly startedAt: number
-  readonly scanner: OutputScanner
-  cancelledAt: number | undefined
-  reason: 'request' | 'timeout' | 'yield'
-  failed: boolean
-  /** False until the answer to a Parse came that the client did not send. */
-  parsed: boolean
-  answer: string[][]
-  notices: string[]
-  error: ReadonlyMap<string, string> | undefined
-}
 
 export class SessionServer {
   readonly #options: SessionServerOptions
@@ -136,23 +63,22 @@ export class SessionServer {
   readonly #connections = new Map<number, LogicalConnection>()
   readonly #bySocket = new WeakMap<Duplex, LogicalConnection>()
   readonly #waiting: LogicalConnection[] = []
-  readonly #work: InternalWork[] = []
-  readonly #leases: Lease[] = []
-  /** While a lease is held, connections wait. */
-  #leased = false
-  /** True after a lease until a connection had its turn: they alternate. */
-  #leasedLast = false
+  readonly #work = new WorkQueue(() => this.#next())
   #engine: Engine | undefined
   #broken: Error | undefined
   #owner: LogicalConnection | undefined
   #ownerSince = 0
   #ownerIdleSince = 0
-  #running: Running | undefined
+  #running: RunningStatement | undefined
   /** Since when the running statement waits for its client to read. */
   #heldSince: number | undefined
   #nextId = 1
   #timer: NodeJS.Timeout | undefined
   #closed = false
+  readonly #outputEvents: OutputEvents = {
+    completed: (tag) => this.#observer.completed(tag),
+    notified: (bytes) => notify(this.#connections.values(), bytes, this.#running?.connection),
+  }
 
   constructor(
     openEngine: (events: EngineEvents) => Promise<Engine>,
@@ -224,11 +150,7 @@ export class SessionServer {
 
   /** Runs SQL as the engine's own when nobody else needs it; gives its rows as text. */
   async run(text: string): Promise<string[][]> {
-    const { rows } = await new Promise<WorkResult>((resolve, reject) => {
-      this.#work.push({ text, options: {}, leased: false, resolve, reject })
-      this.#next()
-    })
-    return rows
+    return (await this.#work.run(text)).rows
   }
 
   /**
@@ -236,26 +158,23 @@ export class SessionServer {
    * and connections take turns. Rejects when the engine ends meanwhile, whatever was opened in its place.
    */
   async lease<T>(use: (run: RunWork) => Promise<T>): Promise<T> {
-    await new Promise<void>((granted, reject) => {
-      this.#leases.push({ granted, reject })
-      this.#next()
+    return this.#work.lease(() => {
+      const engine = this.#engine
+      return use((text, options = {}) => this.#runLeased(engine, text, options))
     })
-    const engine = this.#engine
-    try {
-      return await use((text, options = {}) => this.#runLeased(engine, text, options))
-    } finally {
-      this.#leased = false
-      this.#next()
-    }
+  }
+
+  /** Refuses the leases that were not granted yet. */
+  refuseLeases(): void {
+    this.#work.refuseLeases(closedError())
   }
 
   #runLeased(engine: Engine | undefined, text: string, options: WorkOptions): Promise<WorkResult> {
     return new Promise((resolve, reject) => {
-      if (engine === undefined || engine !== this.#engine || this.#closed) {
-        reject(new Error('the engine ended'))
-        return
-      }
-      this.#startWork(engine, { text, options, leased: true, resolve, reject })
+      if (this.#closed) reject(closedError())
+      else if (engine === undefined || engine !== this.#engine)
+        reject(new ConnectionError('ENGINE_TRAPPED', 'The embedded engine was restarted.'))
+      else this.#startWork(engine, { text, options, leased: true, resolve, reject })
     })
   }
 
@@ -271,7 +190,7 @@ export class SessionServer {
     const deadline = performance.now() + CANCEL_PATIENCE_MS
     while (this.#engine?.busy && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 1))
     clearInterval(this.#timer)
-    for (const work of [...this.#work.splice(0), ...this.#leases.splice(0)]) work.reject(new Error('closed'))
+    this.#work.end(closedError())
     if (keep && !this.#engine?.busy) return
     if (discard || this.#engine?.busy) await this.#engine?.terminate()
     else await this.#engine?.close()
@@ -310,19 +229,13 @@ export class SessionServer {
       if (batch !== undefined) this.#dispatch(engine, owner, batch)
       return
     }
-    if (this.#leased) return
-    const work = this.#work.shift()
+    if (this.#work.leased) return
+    const work = this.#work.take()
     if (work !== undefined) {
       this.#startWork(engine, work)
       return
     }
-    if (this.#leases.length > 0 && (this.#waiting.length === 0 || !this.#leasedLast)) {
-      this.#leased = true
-      this.#leasedLast = true
-      this.#leases.shift()?.granted()
-      return
-    }
-    this.#leasedLast = false
+    if (this.#work.grant(this.#waiting.length > 0)) return
     const connection = this.#waiting.shift()
     const batch = connection?.take()
     if (connection === undefined || batch === undefined) return
@@ -334,95 +247,27 @@ export class SessionServer {
   #dispatch(engine: Engine, connection: LogicalConnection, batch: Batch): void {
     connection.known = true
     connection.unsynced = true
-    this.#start(engine, connection.id, batch.bytes, { connection, batch, work: undefined })
+    this.#start(engine, connection.id, batch.bytes, { connection, batch })
   }
 
-  #startWork(engine: Engine, work: InternalWork): void {
+  #startWork(engine: Engine, work: EngineWork): void {
     const { session, settings = [] } = work.options
     if (session === 'new') engine.openConnection(FRESH, settings)
     const id = session === undefined ? INTERNAL : FRESH
-    this.#start(engine, id, query(work.text), { connection: undefined, batch: undefined, work })
+    this.#start(engine, id, query(work.text), { work })
   }
 
-  #start(engine: Engine, id: number, bytes: Buffer, what: Pick<Running, 'connection' | 'batch' | 'work'>): void {
-    this.#running = {
-      ...what,
-      startedAt: performance.now(),
-      scanner: new OutputScanner(
-        what.work !== undefined || what.batch?.tag !== undefined,
-        what.batch?.parsesFirst === true,
-      ),
-      parsed: what.batch?.parsesFirst !== true,
-      cancelledAt: undefined,
-      reason: 'request',
-      failed: false,
-      answer: [],
-      notices: [],
-      error: undefined,
-    }
+  #start(engine: Engine, id: number, bytes: Buffer, task: Task): void {
+    this.#running = new RunningStatement(task)
     this.#watch()
-    engine.post(id, bytes, { background: what.work?.leased === true })
+    engine.post(id, bytes, { background: task.work?.leased === true })
   }
 
   #output(bytes: Buffer, taken: () => void): void {
     const running = this.#running
-    if (running === undefined) {
-      taken()
-      return
-    }
-    const { connection } = running
-    const pass = running.scanner.scan(bytes, (type, body) => this.#look(running, type, body))
-    const swallowed = connection === undefined || connection.closed || running.batch?.tag !== undefined
-    if (swallowed || pass.length === 0) taken()
-    else connection.stream.write(pass, () => taken())
-  }
-
-  /** Sees the messages that steer the turn-taking. Gives what the connection gets instead: undefined is as it is. */
-  #look(running: Running, type: string, bytes: Buffer): Buffer | undefined {
-    const { connection, batch, work } = running
-    if (work !== undefined) {
-      if (type === 'E') running.error ??= readFields(bytes.subarray(HEADER_BYTES))
-      else if (type === 'N') running.notices.push(readFields(bytes.subarray(HEADER_BYTES)).get('M') ?? '')
-      else if (type === 'D') running.answer.push(readTextRow(bytes))
-      else if (type === 'A') this.#notify(bytes, undefined)
-      return EMPTY
-    }
-    if (connection === undefined) return EMPTY
-    if (type === '1') {
-      const sent = running.parsed
-      running.parsed = true
-      return sent ? undefined : EMPTY
-    }
-    if (type === 'A') {
-      this.#notify(bytes, connection)
-      return connection.names.channels.has(readText(bytes, HEADER_BYTES + 4)[0]) ? undefined : EMPTY
-    }
-    if (type === 'Z') {
-      connection.status = STATUS[String.fromCharCode(bytes[HEADER_BYTES] ?? 0)] ?? 'idle'
-      connection.unsynced = false
-      connection.copying = false
-    } else if (type === 'G') connection.copying = true
-    else if (type === 'C') this.#observer.completed(readText(bytes, HEADER_BYTES)[0])
-    else if (type === 'E') {
-      running.failed = true
-      connection.copying = false
-      if (batch?.tag !== undefined) connection.stream.write(Buffer.from(bytes))
-      if (running.reason === 'timeout' && running.cancelledAt !== undefined) return timeoutError(bytes)
-    }
-    return undefined
-  }
-
-  /** A notification goes to everybody who listens on its channel; the running connection gets it in its own stream. */
-  #notify(bytes: Buffer, running: LogicalConnection | undefined): void {
-    const [channel] = readText(bytes, HEADER_BYTES + 4)
-    for (const connection of this.#connections.values())
-      if (connection !== running && connection.names.channels.has(channel)) this.#tell(connection, Buffer.from(bytes))
-  }
-
-  /** A listener that reads nothing must not fill this process's memory. */
-  #tell(connection: LogicalConnection, bytes: Buffer): void {
-    if (connection.stream.writableLength > UNREAD_LIMIT) connection.stream.destroy()
-    else connection.stream.write(bytes)
+    const pass = running?.read(bytes, this.#outputEvents)
+    if (pass === undefined || pass.length === 0) taken()
+    else running?.connection?.stream.write(pass, () => taken())
   }
 
   #idle(): void {
@@ -430,17 +275,13 @@ export class SessionServer {
     const engine = this.#engine
     if (running === undefined || engine === undefined || engine.busy) return
     this.#running = undefined
-    const { connection, work } = running
-    if (work !== undefined) {
-      const { error, answer: rows, notices, cancelledAt, reason } = running
-      if (error === undefined) work.resolve({ rows, notices })
-      else work.reject(new WorkError(error, cancelledAt === undefined ? undefined : reason))
-    } else if (connection !== undefined) this.#finished(running, connection)
+    if (running.connection === undefined) running.settle()
+    else this.#finished(running, running.connection)
     if (this.#owner === undefined) this.#observer.free()
     this.#next()
   }
 
-  #finished({ batch, failed }: Running, connection: LogicalConnection): void {
+  #finished({ batch, failed }: RunningStatement, connection: LogicalConnection): void {
     if (batch?.tag !== undefined) {
       if (!failed) connection.stream.write(message('C', batch.tag))
       connection.stream.write(message('Z', Buffer.from(LETTER[connection.status])))
@@ -458,9 +299,8 @@ export class SessionServer {
   /** One connection's UNLISTEN ended the engine's listening for all: the others' channels are taken up again. */
   #listenAgain(connection: LogicalConnection): void {
     connection.names.channelsChanged = false
-    const channels = new Set([...this.#connections.values()].flatMap((one) => [...one.names.channels]))
-    if (channels.size === 0) return
-    const text = [...channels].map((channel) => `listen "${channel.replaceAll('"', '""')}"`).join('; ')
+    const text = listenSql(this.#connections.values())
+    if (text === undefined) return
     this.run(text).catch(() => this.#disconnectListeners())
   }
 
@@ -488,17 +328,13 @@ export class SessionServer {
     const connection = this.#connections.get(processId)
     if (connection === undefined || connection.key !== key) return
     if (this.#running?.connection === connection) this.#cancelRunning('request')
-    else if (this.#waiting.includes(connection))
+    else if (this.#waiting.includes(connection) && !connection.closed)
       this.#refuse(connection, { sqlState: '57014', message: 'canceling statement due to user request' })
   }
 
-  #cancelRunning(reason: Running['reason']): void {
-    const running = this.#running
-    if (running === undefined || !this.#engine?.busy) return
-    if (running.cancelledAt === undefined) {
-      running.cancelledAt = performance.now()
-      running.reason = reason
-    }
+  #cancelRunning(reason: CancelReason): void {
+    if (this.#running === undefined || !this.#engine?.busy) return
+    this.#running.cancel(reason)
     this.#engine.cancel()
   }
 
@@ -553,7 +389,7 @@ export class SessionServer {
     this.#running = undefined
     this.#owner = undefined
     this.#waiting.length = 0
-    running?.work?.reject(new Error(text))
+    running?.work?.reject(lossError(sqlState, text))
     const connections = [...this.#connections.values()]
     this.#connections.clear()
     for (const connection of connections) {
@@ -561,11 +397,15 @@ export class SessionServer {
       this.#end(connection, lossOf(lost, sqlState, text))
     }
     if (this.#closed) return
-    this.start().catch((error: unknown) => {
-      this.#broken = error instanceof Error ? error : new Error(String(error))
-      for (const connection of this.#connections.values())
-        this.#end(connection, { sqlState: '57P03', message: this.#broken.message })
-    })
+    this.start().catch((error: unknown) => this.#break(error instanceof Error ? error : new Error(String(error))))
+  }
+
+  /** The directory cannot be opened again: nothing runs any more. */
+  #break(error: Error): void {
+    this.#broken = error
+    this.#work.end(error)
+    for (const connection of this.#connections.values())
+      this.#end(connection, { sqlState: '57P03', message: error.message })
   }
 
   #watch(): void {
@@ -592,29 +432,20 @@ export class SessionServer {
       return
     }
     this.#heldSince = running !== undefined && engine.held ? (this.#heldSince ?? now) : undefined
-    for (const waiter of [...this.#waiting]) this.#watchWaiter(waiter, now)
+    for (const waiter of [...this.#waiting]) {
+      const refusal = dueRefusal(waiter, this.#turn(), this.#options.lockWaitMs, now)
+      if (refusal !== undefined) this.#refuse(waiter, refusal)
+    }
   }
 
-  #watchRunning(engine: Engine, running: Running, now: number): void {
+  #watchRunning(engine: Engine, running: RunningStatement, now: number): void {
     if (running.cancelledAt !== undefined) {
       if (now - running.cancelledAt > CANCEL_PATIENCE_MS && !engine.held) void this.#giveUp(engine)
       else engine.cancel()
       return
     }
-    if (running.work !== undefined) {
-      this.#watchWork(running, running.work.options, now)
-      return
-    }
-    const limit = engine.statementTimeoutMs()
-    if (limit > 0 && now - running.startedAt >= limit) this.#cancelRunning('timeout')
-  }
-
-  #watchWork({ startedAt }: Running, { limitMs = 0, yieldAfterMs, signal }: WorkOptions, now: number): void {
-    const since = this.#waiting.reduce((first, { waitingSince }) => Math.min(first, waitingSince), now)
-    if (signal?.aborted) this.#cancelRunning('request')
-    else if (limitMs > 0 && now - startedAt >= limitMs) this.#cancelRunning('timeout')
-    else if (yieldAfterMs !== undefined && now - Math.max(since, startedAt) >= yieldAfterMs)
-      this.#cancelRunning('yield')
+    const reason = dueCancel(running, this.#waiting, engine, now)
+    if (reason !== undefined) this.#cancelRunning(reason)
   }
 
   async #giveUp(engine: Engine): Promise<void> {
@@ -629,22 +460,22 @@ export class SessionServer {
       this.#end(owner, { sqlState: '25P03', message: 'terminating connection due to idle-in-transaction timeout' })
   }
 
-  #watchWaiter(waiter: LogicalConnection, now: number): void {
-    const owner = this.#owner
-    const idle = this.#running === undefined
-    const unread = this.#heldSince === undefined ? 0 : now - Math.max(waiter.waitingSince, this.#heldSince)
-    if (unread > this.#options.lockWaitMs) {
-      this.#refuse(waiter, readerRefusal(unread))
-      return
+  #turn(): Turn {
+    return {
+      owner: this.#owner,
+      ownerSince: this.#ownerSince,
+      ownerIdleSince: this.#ownerIdleSince,
+      isRunning: this.#running !== undefined,
+      heldSince: this.#heldSince,
     }
-    // A single statement, however long, is waited for; a transaction is not.
-    if (owner === undefined || !(idle ? owner.inTransaction : owner.status !== 'idle')) return
-    const nested = waiter.outer === owner && idle
-    const waited = now - Math.max(waiter.waitingSince, nested ? this.#ownerIdleSince : this.#ownerSince)
-    const limit = nested ? Math.min(NESTED_WAIT_MS, this.#options.lockWaitMs) : this.#options.lockWaitMs
-    if (waited < limit) return
-    this.#refuse(waiter, waitRefusal(nested, waited))
   }
 }
 
-const EMPTY = Buffer.alloc(0)
+const closedError = (): UsageError => new UsageError('CLOSED', 'The database is closed.')
+
+/** What is told whoever waits for a statement of the engine's own in which the engine ended. */
+function lossError(sqlState: string, text: string): ConnectionError {
+  const { message: told, hint } = lossOf({ running: true, inTransaction: false }, sqlState, text)
+  const code = sqlState === OwnState.unresponsive ? 'ENGINE_UNRESPONSIVE' : 'ENGINE_TRAPPED'
+  return new ConnectionError(code, told, { hint })
+}

@@ -8,6 +8,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { openEngine } from './engine.ts'
 import { engineChecksum } from './engine-package.ts'
+import { makeDirectory } from './make-directory.ts'
 
 const FORMAT = 4
 const MAGIC = Buffer.from('TSDBPACK')
@@ -64,8 +65,9 @@ async function makeTemplate(file: string, onProgress: (line: string) => void): P
     await engine.close()
     const pack = packDirectory(data)
     const draft = path.join(scratch, 'pack')
-    keepTemplate(draft, file, pack, onProgress)
-    onProgress(`tsdbkit: ready after ${((performance.now() - started) / 1000).toFixed(1)} s, kept in ${cache}`)
+    const refused = keepTemplate(draft, file, pack)
+    const kept = refused === undefined ? `kept in ${cache}` : `but could not be kept for the next time (${refused})`
+    onProgress(`tsdbkit: ready after ${((performance.now() - started) / 1000).toFixed(1)} s, ${kept}`)
     return pack
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true })
@@ -75,7 +77,7 @@ async function makeTemplate(file: string, onProgress: (line: string) => void): P
 /** In the cache, so that the rename stays in one file system; elsewhere if the cache cannot be written. */
 function makeScratch(cache: string): string {
   try {
-    fs.mkdirSync(cache, { recursive: true })
+    makeDirectory(cache)
     return fs.mkdtempSync(path.join(cache, 'making-'))
   } catch {
     // A home that cannot be written costs the 3 s each time; makeTemplate says so.
@@ -83,13 +85,14 @@ function makeScratch(cache: string): string {
   }
 }
 
-function keepTemplate(draft: string, file: string, pack: Buffer, onProgress: (line: string) => void): void {
+/** Gives why it could not be kept; undefined where it is. */
+function keepTemplate(draft: string, file: string, pack: Buffer): string | undefined {
   try {
     fs.writeFileSync(draft, pack, { flush: true })
     fs.renameSync(draft, file)
+    return undefined
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    onProgress(`tsdbkit: the prepared engine could not be kept for the next time (${reason})`)
+    return error instanceof Error ? error.message : String(error)
   }
 }
 

@@ -170,6 +170,26 @@ test('policies do over time what they are for, and the report says it', async ()
   expect(await db.sql`select count(*) as n from "Test 1.a".hourly`).toEqual([{ n: 120 }])
 })
 
+test('a job that ends the engine is an error of the move, and the database goes on', async () => {
+  await using db = await connect('embedded:', { clock: '2025-01-01', onProgress: () => undefined })
+  await db.executeQuery("create function endless() returns int language plpgsql as 'begin return endless(); end'")
+  await db.executeQuery(
+    "create procedure crash(job_id int, config jsonb) language plpgsql as 'begin perform endless(); end'",
+  )
+  const { jobId } = await db.addJob('crash', { scheduleInterval: '1 day', initialStart: '2025-01-02T00:00:00Z' })
+  await expect(db.clock.advance('1 day')).rejects.toMatchObject({ name: 'ConnectionError', code: 'ENGINE_TRAPPED' })
+  const stats = await db.sql`
+    select total_crashes::int as n from _timescaledb_internal.bgw_job_stat where job_id = ${jobId}`
+  expect(stats).toEqual([{ n: 1 }])
+})
+
+test('a clock that is moved after the close is refused', async () => {
+  const db = await connect('embedded:', { clock: '2025-01-01', onProgress: () => undefined })
+  const { clock } = db
+  await db.close()
+  await expect(clock.advance('1 day')).rejects.toMatchObject({ name: 'UsageError', code: 'CLOSED' })
+})
+
 test.each(['embedded:./somewhere', 'postgres://localhost/x'])('%s takes no clock', (target) => {
   expect(() => connect(target, { clock: '2025-01-01' })).toThrow(
     expect.objectContaining({ name: 'UsageError', code: 'INVALID_OPTION' }),

@@ -7,54 +7,14 @@ import { Readable } from 'node:stream'
 import { text as readAll } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
-import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import postgres from 'postgres'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { connect, type Database, type ServedDatabase, type ServeOptions } from '../../src/index.ts'
+import { describe, expect, test } from 'vitest'
+import type { ServedDatabase } from '../../src/index.ts'
 import { message } from '../../src/wire/message.ts'
 import { extended, readRows, tagsOf } from './raw-client.ts'
 import { openRaw } from './scram-client.ts'
-
-let db: Database
-let served: ServedDatabase
-const opened: AsyncDisposable[] = []
-
-beforeAll(async () => {
-  db = await connect('embedded:', { onProgress: () => undefined })
-  served = await db.serve({ port: 0 })
-  await db.sql`create table reading (id int primary key, value text)`
-})
-afterAll(() => db.close())
-afterEach(async () => {
-  for (const each of opened.splice(0)) await each[Symbol.asyncDispose]()
-  await db.sql`truncate reading`
-})
-
-async function serve(options: ServeOptions): Promise<ServedDatabase> {
-  const made = await db.serve({ port: 0, ...options })
-  opened.push(made)
-  return made
-}
-
-const address = (server: ServedDatabase): pg.ClientConfig => ({
-  host: server.host ?? path.dirname(server.path ?? ''),
-  port: server.port,
-  user: server.user,
-  database: server.database,
-  password: server.password,
-})
-
-async function login(server = served, config: pg.ClientConfig = {}): Promise<pg.Client> {
-  const client = new pg.Client({ ...address(server), ...config })
-  client.on('error', () => undefined)
-  await client.connect()
-  opened.unshift({ [Symbol.asyncDispose]: () => client.end() })
-  return client
-}
-
-const valueIn = async (client: pg.Client, text: string): Promise<unknown> =>
-  Object.values<unknown>((await client.query(text)).rows[0])[0]
+import { db, login, serve, served, valueIn } from './served-database.ts'
 
 describe('pg', () => {
   test('rows, parameters, named statements, errors, transactions', async () => {

@@ -1,42 +1,11 @@
 import net from 'node:net'
-import path from 'node:path'
-import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { connect, type Database, type ServedDatabase } from '../../src/index.ts'
+import { setTimeout as wait } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { connect } from '../../src/index.ts'
 import { message } from '../../src/wire/message.ts'
-import { RawClient } from './raw-client.ts'
+import { extended, RawClient } from './raw-client.ts'
 import { dial, logIn, openRaw } from './scram-client.ts'
-
-let db: Database
-let served: ServedDatabase
-const opened: AsyncDisposable[] = []
-
-beforeAll(async () => {
-  db = await connect('embedded:', { onProgress: () => undefined })
-  served = await db.serve({ port: 0 })
-  await db.sql`create table reading (id int primary key, value text)`
-})
-afterAll(() => db.close())
-afterEach(async () => {
-  for (const each of opened.splice(0)) await each[Symbol.asyncDispose]()
-  await db.sql`truncate reading`
-})
-
-const address = (server: ServedDatabase): pg.ClientConfig => ({
-  host: server.host ?? path.dirname(server.path ?? ''),
-  port: server.port,
-  user: server.user,
-  database: server.database,
-  password: server.password,
-})
-
-async function login(server = served, config: pg.ClientConfig = {}): Promise<pg.Client> {
-  const client = new pg.Client({ ...address(server), ...config })
-  client.on('error', () => undefined)
-  await client.connect()
-  opened.unshift({ [Symbol.asyncDispose]: () => client.end() })
-  return client
-}
+import { db, login, served } from './served-database.ts'
 
 describe('a client that dies leaves nothing behind', () => {
   const nothingLeft = async (): Promise<void> => {
@@ -149,6 +118,19 @@ describe('a client that dies leaves nothing behind', () => {
     await expect(logIn(client, { password: served.password ?? '', tamper })).rejects.toThrow()
     await nothingLeft()
   })
+})
+
+test('one that goes while a transaction lasts longer than others wait leaves no statement behind', async () => {
+  await using other = await connect('embedded:', { lockWaitMs: 200, onProgress: () => undefined })
+  await using server = await other.serve({ port: 0 })
+  const [holder, leaver] = [await openRaw(server), await openRaw(server)]
+  leaver.send(extended('select 1', 'left behind'))
+  await leaver.until('Z')
+  await holder.query('begin')
+  leaver.close()
+  await wait(600)
+  await holder.query('commit')
+  await expect.poll(() => holder.query('select name from pg_prepared_statements')).toEqual([])
 })
 
 test('50 connections, each with its own transactions', async () => {

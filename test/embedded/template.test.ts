@@ -32,6 +32,7 @@ async function start(cache: string): Promise<{ stdout: string; stderr: string }>
     await db.close()`
   return promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
     env: { ...process.env, XDG_CACHE_HOME: cache },
+    timeout: 30_000,
   })
 }
 
@@ -54,6 +55,17 @@ test('the first start makes it and says so, two at once do no harm, the next sta
   truncateSync(file, statSync(file).size - 100)
   expect((await start(cache)).stdout).toBe('1\n')
 }, 90_000)
+
+test.skipIf(process.platform !== 'linux')(
+  'a cache that cannot be made is said, and costs the time only',
+  async () => {
+    const { stdout, stderr } = await start('/proc/nowhere')
+    expect(stdout).toBe('1\n')
+    expect(stderr).toContain('could not be kept')
+    expect(stderr).not.toContain('kept in')
+  },
+  60_000,
+)
 
 test('what is packed is what comes out', () => {
   let round = 0
