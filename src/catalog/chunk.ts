@@ -180,7 +180,8 @@ function toChunkInfo(row: ChunkRow, hypertable: RelationName, uuid: boolean): Ch
   }
 }
 
-function toRangeEdge(instant: Date | null, integer: string | null, uuid: boolean): Date | bigint | undefined {
+/** An end of a chunk as callers see it; undefined where it is open. `uuid`: the time column is a uuid. */
+export function toRangeEdge(instant: Date | null, integer: string | null, uuid: boolean): Date | bigint | undefined {
   if (instant !== null) return instant
   if (integer === null) return undefined
   return uuid ? new Date(Number(BigInt(integer) / 1000n)) : BigInt(integer)

@@ -258,13 +258,16 @@ export async function listPolicies(session: Session, relation: Relation): Promis
       and j.proc_name = any(${Object.keys(KINDS)}::text[])
       and ${ofRelation(relation)}
     order by j.job_id`)
-  return rows.map(toPolicy)
+  return rows.flatMap((row) => {
+    const kind = KINDS[row.procName]
+    return kind === undefined ? [] : [toPolicy(row, kind)]
+  })
 }
 
-function toPolicy(row: PolicyRow): Policy {
+function toPolicy(row: PolicyRow, kind: PolicyKind): Policy {
   return {
     jobId: row.jobId,
-    kind: KINDS[row.procName] ?? 'reorder',
+    kind,
     scheduleInterval: row.scheduleInterval,
     scheduled: row.scheduled,
     fixedSchedule: row.fixedSchedule,

@@ -2,7 +2,7 @@ import type { Session } from '../connection/session.ts'
 import { formatName } from '../sql/identifier.ts'
 import { sql } from '../sql/template.ts'
 import { can, readCapabilities } from './capabilities.ts'
-import type { RelationSize } from './chunk.ts'
+import { type RelationSize, toRangeEdge } from './chunk.ts'
 import type { RelationName } from './relation.ts'
 
 /** The sums over all chunks of a hypertable. */
@@ -71,8 +71,8 @@ export async function readStorageSummary(
     totalBytes: rest.totalBytes ?? 0,
     beforeBytes: rest.beforeBytes ?? 0,
     afterBytes: rest.afterBytes ?? 0,
-    oldestRange: toEdge(oldest, oldestInteger, uuid),
-    newestRange: toEdge(newest, newestInteger, uuid),
+    oldestRange: toRangeEdge(oldest, oldestInteger, uuid),
+    newestRange: toRangeEdge(newest, newestInteger, uuid),
   }
 }
 
@@ -105,10 +105,4 @@ export async function readRowEstimate(session: Session, hypertable: RelationName
     ) w
     where c.hypertable_schema = ${hypertable.schema} and c.hypertable_name = ${hypertable.name}`)
   return rows[0]?.rows ?? 0
-}
-
-function toEdge(instant: Date | null, integer: string | null, uuid: boolean): Date | bigint | undefined {
-  if (instant !== null) return instant
-  if (integer === null) return undefined
-  return uuid ? new Date(Number(BigInt(integer) / 1000n)) : BigInt(integer)
 }

@@ -112,7 +112,7 @@ async function runCompression(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   try {
-    await session.query(statement, signal === undefined ? {} : { signal })
+    await session.query(statement, toQueryOptions(signal))
   } catch (error) {
     // Feature not supported: one of several reasons. A transaction that failed answers no question.
     if (!(error instanceof QueryError) || error.sqlState !== '0A000' || session.inTransaction) throw error

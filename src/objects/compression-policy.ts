@@ -17,24 +17,24 @@ import {
   storageKindOf,
 } from './compression.ts'
 import type { Difference } from './difference.ts'
-import { withHints } from './hint.ts'
 import {
   compareConfigSpan,
   compareSchedule,
   configText,
-  findNewPolicy,
+  createPolicy,
   optionalFlag,
-  POLICY_HINTS,
   type PolicyResult,
   REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  removePolicy,
   requirePolicySpan,
   SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
+  toPolicyResult,
 } from './policy.ts'
 import { optionalInterval, requirePositive, type Span, spanSql } from './span.ts'
 
@@ -60,7 +60,6 @@ export interface CompressionPolicyResult extends PolicyResult {
   /** As it is now. */
   readonly compressAfter: string | undefined
   readonly compressCreatedBefore: string | undefined
-  readonly scheduleInterval: string
 }
 
 /**
@@ -104,7 +103,7 @@ export async function addCompressionPolicy(
   options: CompressionPolicyOptions,
 ): Promise<CompressionPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'compression', 'compression')
+  const context = await readPolicyContext(session, name, 'compression')
   await requirePolicySpan(session, context, 'compressAfter', options.compressAfter)
   const { needsSettings, differences: drift } = await readCompression(session, context.relation, options)
   const [existing] = context.existing
@@ -119,8 +118,7 @@ export async function addCompressionPolicy(
       await inner.query(enableSql(context.capabilities, context.relation, options, storageKindOf(context.relation)))
     }
     const statement = addCompressionPolicySql(context.capabilities, context.relation, options)
-    await withHints(POLICY_HINTS, () => inner.query(statement))
-    return toResult(await findNewPolicy(inner, context, 'compression'), true, needsSettings, [])
+    return toResult(await createPolicy(inner, context, statement), true, needsSettings, [])
   })
 }
 
@@ -148,11 +146,7 @@ export async function removeCompressionPolicy(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   checkKeys(options, REMOVE_KEYS, 'removeCompressionPolicy')
-  const context = await readPolicyContext(session, name, 'compression', 'compression')
-  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  const statement = removeCompressionPolicySql(context.capabilities, context.relation, options)
-  await withHints(POLICY_HINTS, () => session.query(statement))
-  return { removed: true }
+  return removePolicy(session, name, 'compression', options, removeCompressionPolicySql)
 }
 
 function checkOptions(options: CompressionPolicyOptions): void {
@@ -181,12 +175,9 @@ function toResult(
   differences: readonly Difference[],
 ): CompressionPolicyResult {
   return {
-    created,
-    jobId: policy.jobId,
-    differences,
+    ...toPolicyResult(policy, created, differences),
     compressionEnabled,
     compressAfter: configText(policy, 'compress_after'),
     compressCreatedBefore: configText(policy, 'compress_created_before'),
-    scheduleInterval: policy.scheduleInterval,
   }
 }

@@ -12,12 +12,12 @@ import {
 import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callFunction, functionExpression } from '../sql/call.ts'
-import { formatName, type ObjectName, parseName } from '../sql/identifier.ts'
+import { type ObjectName, parseName } from '../sql/identifier.ts'
 import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { withHint, withHints } from './hint.ts'
-import { optionalFlag, regclass } from './policy.ts'
+import { optionalFlag, regclass, regproc } from './policy.ts'
 import { formatSpan, isSameSpan, requirePositive, requireSpanKind, type Span, spanSql } from './span.ts'
 import { explainUniqueIndexes } from './unique-index.ts'
 
@@ -102,8 +102,7 @@ export function createHypertableSql(capabilities: Capabilities, name: ObjectName
     statements.push(callFunction('add_dimension', [table, hash]))
   }
   if (options.integerNowFunction !== undefined) {
-    const now = sql`${sql.literal(formatName(options.integerNowFunction))}::regproc`
-    statements.push(callFunction('set_integer_now_func', [table, now]))
+    statements.push(callFunction('set_integer_now_func', [table, regproc(options.integerNowFunction)]))
   }
   return statements
 }
@@ -324,5 +323,5 @@ function compareDimensions(existing: readonly Dimension[], options: HypertableOp
 }
 
 function optionalFunction(name: ObjectName | undefined): Sql | undefined {
-  return name === undefined ? undefined : sql`${sql.literal(formatName(name))}::regproc`
+  return name === undefined ? undefined : regproc(name)
 }

@@ -1,13 +1,15 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
 import { checkJobId, findJob, getJob, type Job } from '../catalog/job.ts'
 import type { Session } from '../connection/session.ts'
+import { UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
-import { formatName, type ObjectName } from '../sql/identifier.ts'
+import type { ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys, invalidOption, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { type TimeInput, timeSql } from '../sql/time-expression.ts'
-import { optionalFlag, REMOVE_KEYS, type RemoveOptions, type RemoveResult } from './policy.ts'
+import { withHints } from './hint.ts'
+import { optionalFlag, POLICY_HINTS, REMOVE_KEYS, type RemoveOptions, type RemoveResult, regproc } from './policy.ts'
 import { optionalInterval, requirePositive } from './span.ts'
 
 /** What a job finds in its argument `config`: anything JSON can hold. */
@@ -103,7 +105,9 @@ export function addJobSql(capabilities: Capabilities, procedure: ObjectName, opt
 export async function addJob(session: Session, procedure: ObjectName, options: AddJobOptions): Promise<AddJobResult> {
   const statement = addJobSql(await readCapabilities(session), procedure, options)
   const { rows } = await session.query<{ add_job: number }>(statement)
-  return { jobId: rows[0]?.add_job ?? Number.NaN }
+  const row = rows[0]
+  if (row === undefined) throw new TypeError('The database answered no row.')
+  return { jobId: row.add_job }
 }
 
 /**
@@ -165,7 +169,7 @@ export async function deleteJob(session: Session, jobId: number, options: Remove
   checkKeys(options, REMOVE_KEYS, 'deleteJob')
   const statement = deleteJobSql(await readCapabilities(session), jobId)
   if (options.ifExists === true && (await findJob(session, jobId)) === undefined) return { removed: false }
-  await session.query(statement)
+  await withHints(POLICY_HINTS, () => session.query(statement))
   return { removed: true }
 }
 
@@ -176,6 +180,7 @@ function checkAlter(jobId: number, options: AlterJobOptions): void {
     throw invalidOption('alterJob was told to change nothing.')
   requirePositive('scheduleInterval', options.scheduleInterval)
   requirePositive('retryPeriod', options.retryPeriod)
+  configText(options.config)
   const { maxRetries } = options
   if (maxRetries !== undefined && !(Number.isInteger(maxRetries) && maxRetries >= -1 && maxRetries < 2 ** 31)) {
     throw invalidOption('maxRetries must be a whole number, or -1 for no limit.')
@@ -200,16 +205,21 @@ function keepRelation(job: Job, config: JobConfig): JobConfig {
 }
 
 function configSql(config: JobConfig | undefined): Sql | undefined {
+  const text = configText(config)
+  return text === undefined ? undefined : sql`${text}::jsonb`
+}
+
+function configText(config: JobConfig | undefined): string | undefined {
   if (config === undefined) return undefined
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     throw invalidOption('config must be an object.')
-  return sql`${JSON.stringify(config)}::jsonb`
+  try {
+    return JSON.stringify(config)
+  } catch (cause) {
+    throw new UsageError('INVALID_OPTION', 'config must hold nothing but what JSON can hold.', { cause })
+  }
 }
 
 function optionalTime(time: TimeInput | undefined): Sql | undefined {
   return time === undefined ? undefined : timeSql(time, 'timestamptz')
-}
-
-function regproc(name: ObjectName): Sql {
-  return sql`${sql.literal(formatName(name))}::regproc`
 }

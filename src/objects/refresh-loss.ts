@@ -13,6 +13,7 @@ interface Window {
   readonly startTime?: TimeInput
   readonly endTime?: TimeInput
   readonly force?: boolean
+  readonly signal?: AbortSignal
   readonly timeType: TimeType
 }
 
@@ -29,7 +30,11 @@ interface LossRow {
  */
 export async function refuseLoss(session: Session, aggregate: ContinuousAggregate, window: Window): Promise<void> {
   const [time] = await listDimensions(session, aggregate.sourceStorage)
-  const { rows } = await session.query<LossRow>(lossSql(aggregate, time, window))
+  const { signal } = window
+  const { rows } = await session.query<LossRow>(
+    lossSql(aggregate, time, window),
+    signal === undefined ? {} : { signal },
+  )
   const row = rows[0]
   if (row === undefined || row.buckets === 0) return
   const [first, last, safeStart] = [row.first, row.last, row.safeStart].map((time) => formatTime(aggregate, time))

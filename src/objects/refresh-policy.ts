@@ -1,7 +1,6 @@
 import { type Capabilities, requireFeature } from '../catalog/capabilities.ts'
 import { getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import type { Policy } from '../catalog/job.ts'
-import { notHypertable } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
@@ -9,12 +8,12 @@ import { formatName, type ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { compareSetting, type Difference, refuseDrift } from './difference.ts'
-import { withHints } from './hint.ts'
+import { compareSetting, type Difference } from './difference.ts'
 import {
   compareSchedule,
   configText,
-  findNewPolicy,
+  createPolicy,
+  keepsExisting,
   optionalFlag,
   POLICY_HINTS,
   type PolicyResult,
@@ -23,10 +22,12 @@ import {
   type RemoveResult,
   readPolicyContext,
   regclass,
+  removePolicy,
   requirePolicySpan,
   SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
+  toPolicyResult,
 } from './policy.ts'
 import { compareSpans, formatSpan, isSameSpan, requirePositive, type Span, spanLength, spanSql } from './span.ts'
 
@@ -62,7 +63,6 @@ export interface RefreshPolicyResult extends PolicyResult {
   /** As it is now; undefined where it is open. */
   readonly startOffset: string | undefined
   readonly endOffset: string | undefined
-  readonly scheduleInterval: string
   /** Undefined where the server's default holds. */
   readonly bucketsPerBatch: number | undefined
   readonly maxBatchesPerExecution: number | undefined
@@ -113,17 +113,14 @@ export async function addContinuousAggregatePolicy(
   options: RefreshPolicyOptions,
 ): Promise<RefreshPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
-  if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
+  const context = await readPolicyContext(session, name, 'refresh')
   await requirePolicySpan(session, context, 'startOffset', options.startOffset)
   await requirePolicySpan(session, context, 'endOffset', options.endOffset)
   const existing = context.existing.find((policy) => overlaps(policy, options))
   const differences = existing === undefined ? [] : compareRefresh(existing, options)
   if (existing !== undefined) {
-    if (options.ifNotExists === true) return toResult(existing, false, differences)
-    if (differences.length > 0) {
-      const hint = 'Call removeContinuousAggregatePolicy first.'
-      throw refuseDrift('The refresh policy of', context.relation, differences, hint)
+    if (keepsExisting(context, differences, options.ifNotExists, 'removeContinuousAggregatePolicy')) {
+      return toResult(existing, false, differences)
     }
     // The server says so with a code that stands for anything since it allows several policies.
     throw new QueryError('ALREADY_EXISTS', `The refresh policy of ${formatName(context.relation)} already exists.`, {
@@ -136,8 +133,7 @@ export async function addContinuousAggregatePolicy(
   const small = isSmall(options, bucketInterval)
     ? { '22023': `Let startOffset and endOffset be at least two buckets of ${bucketInterval} apart.` }
     : {}
-  await withHints({ ...POLICY_HINTS, ...small }, () => session.query(statement))
-  return toResult(await findNewPolicy(session, context, 'refresh'), true, [])
+  return toResult(await createPolicy(session, context, statement, small), true, [])
 }
 
 /** The statement of {@link removeContinuousAggregatePolicy}. @throws UnsupportedError EDITION_REQUIRED */
@@ -163,12 +159,7 @@ export async function removeContinuousAggregatePolicy(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   checkKeys(options, REMOVE_KEYS, 'removeContinuousAggregatePolicy')
-  const context = await readPolicyContext(session, name, 'refresh', 'continuous-aggregate')
-  if (context.relation.kind !== 'continuous-aggregate') throw notHypertable(context.relation, 'a continuous aggregate')
-  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  const statement = removeContinuousAggregatePolicySql(context.capabilities, context.relation, options)
-  await withHints(POLICY_HINTS, () => session.query(statement))
-  return { removed: true }
+  return removePolicy(session, name, 'refresh', options, removeContinuousAggregatePolicySql)
 }
 
 function checkOptions(options: RefreshPolicyOptions): void {
@@ -249,12 +240,9 @@ function toResult(policy: Policy, created: boolean, differences: readonly Differ
   }
   const newestFirst = policy.config['refresh_newest_first']
   return {
-    created,
-    jobId: policy.jobId,
-    differences,
+    ...toPolicyResult(policy, created, differences),
     startOffset: configText(policy, 'start_offset'),
     endOffset: configText(policy, 'end_offset'),
-    scheduleInterval: policy.scheduleInterval,
     bucketsPerBatch: number('buckets_per_batch'),
     maxBatchesPerExecution: number('max_batches_per_execution'),
     refreshNewestFirst: typeof newestFirst === 'boolean' ? newestFirst : undefined,

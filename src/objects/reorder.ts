@@ -6,11 +6,12 @@ import { callFunction } from '../sql/call.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { compareSetting, type Difference, refuseDrift } from './difference.ts'
+import { compareSetting, type Difference } from './difference.ts'
 import {
   compareSchedule,
   configText,
-  findNewPolicy,
+  createPolicy,
+  keepsExisting,
   optionalFlag,
   type PolicyResult,
   REMOVE_KEYS,
@@ -18,8 +19,10 @@ import {
   type RemoveResult,
   readPolicyContext,
   regclass,
+  removePolicy,
   type ScheduleOptions,
   scheduleArguments,
+  toPolicyResult,
 } from './policy.ts'
 
 /** By which index chunks are reordered. How often is the server's choice; `alterJob` changes it. */
@@ -39,7 +42,6 @@ const KEYS = Object.keys({
 export interface ReorderPolicyResult extends PolicyResult {
   /** As it is now. */
   readonly index: string | undefined
-  readonly scheduleInterval: string
 }
 
 /**
@@ -65,18 +67,15 @@ export async function addReorderPolicy(
   options: ReorderPolicyOptions,
 ): Promise<ReorderPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'reorder', 'reorder')
+  const context = await readPolicyContext(session, name, 'reorder')
   if (context.relation.kind !== 'hypertable') throw notHypertable(context.relation, 'a hypertable')
   const [existing] = context.existing
   const differences = existing === undefined ? [] : compareReorder(existing, options)
-  if (existing !== undefined) {
-    if (options.ifNotExists === true) return toResult(existing, false, differences)
-    if (differences.length > 0) {
-      throw refuseDrift('The reorder policy of', context.relation, differences, 'Call removeReorderPolicy first.')
-    }
+  if (existing !== undefined && keepsExisting(context, differences, options.ifNotExists, 'removeReorderPolicy')) {
+    return toResult(existing, false, differences)
   }
-  await session.query(addReorderPolicySql(context.capabilities, context.relation, options))
-  return toResult(await findNewPolicy(session, context, 'reorder'), true, [])
+  const statement = addReorderPolicySql(context.capabilities, context.relation, options)
+  return toResult(await createPolicy(session, context, statement), true, [])
 }
 
 /** The statement of {@link removeReorderPolicy}. @throws UnsupportedError EDITION_REQUIRED */
@@ -96,10 +95,7 @@ export async function removeReorderPolicy(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   checkKeys(options, REMOVE_KEYS, 'removeReorderPolicy')
-  const context = await readPolicyContext(session, name, 'reorder', 'reorder')
-  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  await session.query(removeReorderPolicySql(context.capabilities, context.relation, options))
-  return { removed: true }
+  return removePolicy(session, name, 'reorder', options, removeReorderPolicySql)
 }
 
 function checkOptions(options: ReorderPolicyOptions): void {
@@ -115,11 +111,5 @@ function compareReorder(existing: Policy, options: ReorderPolicyOptions): Differ
 }
 
 function toResult(policy: Policy, created: boolean, differences: readonly Difference[]): ReorderPolicyResult {
-  return {
-    created,
-    jobId: policy.jobId,
-    differences,
-    index: configText(policy, 'index_name'),
-    scheduleInterval: policy.scheduleInterval,
-  }
+  return { ...toPolicyResult(policy, created, differences), index: configText(policy, 'index_name') }
 }

@@ -8,25 +8,26 @@ import type { ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import type { Sql } from '../sql/template.ts'
-import { type Difference, refuseDrift } from './difference.ts'
-import { withHints } from './hint.ts'
+import type { Difference } from './difference.ts'
 import {
   compareConfigSpan,
   compareSchedule,
   configText,
-  findNewPolicy,
+  createPolicy,
+  keepsExisting,
   optionalFlag,
-  POLICY_HINTS,
   type PolicyResult,
   REMOVE_KEYS,
   type RemoveOptions,
   type RemoveResult,
   readPolicyContext,
   regclass,
+  removePolicy,
   requirePolicySpan,
   SCHEDULE_KEYS,
   type ScheduleOptions,
   scheduleArguments,
+  toPolicyResult,
 } from './policy.ts'
 import { optionalInterval, requirePositive, type Span, spanSql } from './span.ts'
 
@@ -49,7 +50,6 @@ export interface RetentionPolicyResult extends PolicyResult {
   /** As it is now. */
   readonly dropAfter: string | undefined
   readonly dropCreatedBefore: string | undefined
-  readonly scheduleInterval: string
 }
 
 /**
@@ -82,19 +82,15 @@ export async function addRetentionPolicy(
   options: RetentionPolicyOptions,
 ): Promise<RetentionPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'retention', 'retention')
+  const context = await readPolicyContext(session, name, 'retention')
   await requirePolicySpan(session, context, 'dropAfter', options.dropAfter)
   const [existing] = context.existing
   const differences = existing === undefined ? [] : compareRetention(existing, options)
-  if (existing !== undefined) {
-    if (options.ifNotExists === true) return toResult(existing, false, differences)
-    if (differences.length > 0) {
-      throw refuseDrift('The retention policy of', context.relation, differences, 'Call removeRetentionPolicy first.')
-    }
+  if (existing !== undefined && keepsExisting(context, differences, options.ifNotExists, 'removeRetentionPolicy')) {
+    return toResult(existing, false, differences)
   }
   const statement = addRetentionPolicySql(context.capabilities, context.relation, options)
-  await withHints(POLICY_HINTS, () => session.query(statement))
-  return toResult(await findNewPolicy(session, context, 'retention'), true, [])
+  return toResult(await createPolicy(session, context, statement), true, [])
 }
 
 /** The statement of {@link removeRetentionPolicy}. @throws UnsupportedError EDITION_REQUIRED */
@@ -118,11 +114,7 @@ export async function removeRetentionPolicy(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   checkKeys(options, REMOVE_KEYS, 'removeRetentionPolicy')
-  const context = await readPolicyContext(session, name, 'retention', 'retention')
-  if (context.existing.length === 0 && options.ifExists === true) return { removed: false }
-  const statement = removeRetentionPolicySql(context.capabilities, context.relation, options)
-  await withHints(POLICY_HINTS, () => session.query(statement))
-  return { removed: true }
+  return removePolicy(session, name, 'retention', options, removeRetentionPolicySql)
 }
 
 function checkOptions(options: RetentionPolicyOptions): void {
@@ -145,11 +137,8 @@ function compareRetention(existing: Policy, options: RetentionPolicyOptions): Di
 
 function toResult(policy: Policy, created: boolean, differences: readonly Difference[]): RetentionPolicyResult {
   return {
-    created,
-    jobId: policy.jobId,
-    differences,
+    ...toPolicyResult(policy, created, differences),
     dropAfter: configText(policy, 'drop_after'),
     dropCreatedBefore: configText(policy, 'drop_created_before'),
-    scheduleInterval: policy.scheduleInterval,
   }
 }
