@@ -51,9 +51,29 @@ function splitList(text: string): string[] {
   return (text.match(/(?:"(?:[^"]|"")*"|\([^)]*\)|[^,])+/g) ?? []).map((part) => part.trim())
 }
 
-/** Aggregations by name, from texts as of {@link parseAggregation}. */
+/**
+ * Aggregations by name, from texts as of {@link parseAggregation}.
+ * @throws UsageError INVALID_OPTION
+ */
 export function parseAggregations(texts: readonly string[]): Record<string, string> {
-  return Object.fromEntries(texts.map(parseAggregation))
+  return columnsByName(texts.map(parseAggregation))
+}
+
+/**
+ * Columns by their names.
+ * @throws UsageError INVALID_OPTION for two of one name, of which only the last would be shown
+ */
+export function columnsByName<T>(columns: readonly (readonly [string, T])[]): Record<string, T> {
+  const twice = findTwice(columns.map(([name]) => name))
+  if (twice === undefined) return Object.fromEntries(columns)
+  throw new UsageError('INVALID_OPTION', `Two columns are named ${JSON.stringify(twice)}.`, {
+    hint: "Name them yourself, such as 'mean=AVG(temperature)'.",
+  })
+}
+
+/** The first name that stands in the list twice. */
+export function findTwice(names: readonly string[]): string | undefined {
+  return names.find((name, index) => names.indexOf(name) < index)
 }
 
 /**

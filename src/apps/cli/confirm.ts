@@ -11,7 +11,7 @@ export function addYes(command: Command): Command {
 
 /**
  * Asks on a terminal before something is destroyed, unless `--yes` was given.
- * @throws UsageError INVALID_OPTION where there is nobody to ask; NotConfirmed for any answer but yes
+ * @throws UsageError INVALID_OPTION where there is nobody to ask; NotConfirmed for any answer but yes, also Ctrl-D
  */
 export async function confirm(command: Command, question: string, signal: AbortSignal): Promise<void> {
   if (command.opts<{ readonly yes?: boolean }>().yes === true) return
@@ -23,9 +23,11 @@ export async function confirm(command: Command, question: string, signal: AbortS
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   // The terminal is in raw mode meanwhile, and Ctrl-C no signal.
   terminal.on('SIGINT', () => process.emit('SIGINT'))
+  // The end of the input answers nothing: the question would wait for ever.
+  const ended = new Promise<string>((resolve) => terminal.once('close', () => resolve('')))
   try {
-    const answer = await terminal.question(`${paint(process.stderr, 'yellow', question)} [y/N] `, { signal })
-    if (!/^y(es)?$/i.test(answer.trim())) throw new NotConfirmed()
+    const asked = terminal.question(`${paint(process.stderr, 'yellow', question)} [y/N] `, { signal })
+    if (!/^y(es)?$/i.test((await Promise.race([asked, ended])).trim())) throw new NotConfirmed()
   } finally {
     terminal.close()
   }

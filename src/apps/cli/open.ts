@@ -32,6 +32,7 @@ export async function withDatabase<T>(
   try {
     // A verb that only looks must not start what is due: a retention policy would drop chunks.
     await using db = await connect(target, { jobs, ...(config === undefined ? {} : { config }) })
+    interruption.signal.throwIfAborted()
     return await work(db, interruption.signal)
   } catch (error) {
     throw interruption.signal.aborted ? new Interrupted('Interrupted.', { cause: error }) : error

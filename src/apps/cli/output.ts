@@ -57,11 +57,12 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-/** A bigint as a number as long as JSON readers do not change it, else as text. */
+/** A bigint as a number as long as JSON readers do not change it, else as text; so are NaN and Infinity, which JSON lacks. */
 function toJson(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
   // The value itself: a Buffer has become an object with a list of numbers before this is called.
   const own = this[key]
   if (own instanceof Uint8Array) return formatCell(own)
+  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
   if (typeof value !== 'bigint') return value
   return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
 }
@@ -78,6 +79,13 @@ export function formatCell(value: unknown): string {
 function formatCsv(value: unknown): string {
   const text = formatCell(value)
   return value === '' || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}
+
+/** What a call left as it is, as the end of a sentence: empty where it is as asked for. */
+export function formatDifferences(
+  differences: readonly { readonly setting: string; readonly existing: string; readonly wanted: string }[],
+): string {
+  return differences.map((one) => ` ${one.setting} is ${one.existing}, not ${one.wanted}.`).join('')
 }
 
 /** Bytes as people read them: `1.5 MB`. */

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { ConfigError, PlanError, QueryError, TimescaleError, UsageError } from '../../index.ts'
+import { ConfigError, PlanError, QueryError, TimescaleError, UnsupportedError, UsageError } from '../../index.ts'
 import { paint } from './color.ts'
 
 /** Thrown when the user ends a command; what was running is cancelled. */
@@ -55,6 +55,8 @@ function toReport(error: unknown): Report {
   if (error instanceof ConfigError) {
     return { code: error.code, message: error.message, hint: error.hint, source: error.source }
   }
+  // Its hint speaks of connect(), whose options are no flags here.
+  if (error instanceof UnsupportedError) return { code: error.code, message: error.message, hint: error.hint }
   if (error instanceof TimescaleError) return { code: error.code, message: error.message, hint: toFlags(error.hint) }
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), hint: 'See --debug.' }
 }

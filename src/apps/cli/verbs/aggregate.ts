@@ -5,12 +5,13 @@ import {
   dropContinuousAggregateSql,
   refreshContinuousAggregateSql,
   type TimeInput,
+  timeTypeOf,
   UsageError,
 } from '../../../index.ts'
 import { collect, collectColumns, given, parseAggregations, parseSpan, parseTime } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatObject, printFields, printResult, printRows } from '../output.ts'
+import { addFormats, formatDifferences, formatObject, printFields, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript, printSteps } from '../script.ts'
 
 /** `tsdb aggregate …` */
@@ -81,10 +82,9 @@ async function create(view: string, options: CreateOptions, command: Command): P
       return printSteps(command, createContinuousAggregateSql(await db.capabilities(), view, wanted))
     }
     const result = await db.createContinuousAggregate(view, wanted)
-    const differences = result.differences.map((one) => ` ${one.setting} is ${one.existing}, not ${one.wanted}.`)
     const sentence = result.created
       ? `Created the continuous aggregate ${formatObject(result)}.`
-      : `${formatObject(result)} exists already.${differences.join('')}`
+      : `${formatObject(result)} exists already.${formatDifferences(result.differences)}`
     printResult(command, result, sentence)
   })
 }
@@ -190,7 +190,9 @@ async function refresh(view: string, options: RefreshOptions, command: Command):
   const window = given({ startTime, endTime, force, allowLoss })
   await withDatabase(command, async (db, signal) => {
     if (options.dryRun === true) {
-      return printScript(command, [refreshContinuousAggregateSql(await db.capabilities(), view, window)])
+      const { bucketColumnType } = await db.getContinuousAggregate(view)
+      const typed = { ...window, timeType: timeTypeOf(bucketColumnType) }
+      return printScript(command, [refreshContinuousAggregateSql(await db.capabilities(), view, typed)])
     }
     const result = await db.refreshContinuousAggregate(view, { ...window, signal })
     printResult(command, result, result.refreshed ? `Refreshed ${formatObject(result)}.` : 'It was up to date.')

@@ -9,6 +9,7 @@ import {
   decompressChunkSql,
   dropChunksSql,
   type TimeInput,
+  timeTypeOf,
   UsageError,
 } from '../../../index.ts'
 import { given, parseTime } from '../argument.ts'
@@ -227,12 +228,20 @@ async function drop(name: string, options: DropOptions, command: Command): Promi
   const { olderThan, newerThan, createdBefore, createdAfter } = options
   const bounds: DropChunksOptions = given({ olderThan, newerThan, createdBefore, createdAfter })
   await withDatabase(command, async (db, signal) => {
-    const statement = dropChunksSql(await db.capabilities(), name, bounds)
-    if (options.dryRun === true) return printScript(command, [statement])
+    if (options.dryRun === true) return printDrop(db, name, bounds, command)
     await confirm(command, `${await describeDrop(db, name, bounds)} Drop them?`, signal)
     const dropped = await db.dropChunks(name, { ...bounds, signal })
     printResult(command, dropped, `Dropped ${dropped.length} chunks.`)
   })
+}
+
+async function printDrop(db: Database, name: string, bounds: DropChunksOptions, command: Command): Promise<void> {
+  const capabilities = await db.capabilities()
+  // Refuses bounds that say nothing before it asks for the table.
+  dropChunksSql(capabilities, name, bounds)
+  const [time] = (await db.getHypertableStats(name)).dimensions
+  const timeType = timeTypeOf(time?.columnType ?? '')
+  printScript(command, [dropChunksSql(capabilities, name, { ...bounds, timeType })])
 }
 
 async function describeDrop(db: Database, name: string, bounds: DropChunksOptions): Promise<string> {

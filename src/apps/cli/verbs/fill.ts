@@ -1,6 +1,15 @@
 import type { Command } from 'commander'
 import { type FillMethod, type GapfillColumn, type TimeInput, UsageError } from '../../../index.ts'
-import { collect, collectColumns, given, parseAggregation, parseSpan, parseTime, parseWhere } from '../argument.ts'
+import {
+  collect,
+  collectColumns,
+  columnsByName,
+  given,
+  parseAggregation,
+  parseSpan,
+  parseTime,
+  parseWhere,
+} from '../argument.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printRows } from '../output.ts'
 
@@ -47,7 +56,7 @@ export function addFill(program: Command): void {
 
 async function fill(table: string, options: FillOptions, command: Command): Promise<void> {
   const { timeColumn, groupBy, timezone, orderBy, from: startTime, to: endTime, method } = options
-  const columns = Object.fromEntries(options.column.map(parseColumn))
+  const columns = columnsByName(options.column.map(parseColumn))
   const query = {
     timeColumn,
     bucketInterval: parseSpan(options.bucket),

@@ -5,13 +5,20 @@ import {
   dropHypertableSql,
   type HypertableOptions,
   type HypertableStats,
-  type ObjectName,
   UsageError,
 } from '../../../index.ts'
 import { collect, given, parseSpan } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatBytes, formatObject, printFields, printResult, printRows } from '../output.ts'
+import {
+  addFormats,
+  formatBytes,
+  formatDifferences,
+  formatObject,
+  printFields,
+  printResult,
+  printRows,
+} from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 /** `tsdb hypertable …` */
@@ -78,10 +85,9 @@ async function create(table: string, options: CreateOptions, command: Command): 
     if (options.dryRun === true)
       return printScript(command, createHypertableSql(await db.capabilities(), table, wanted))
     const result = await db.createHypertable(table, wanted)
-    const differences = result.differences.map((one) => ` ${one.setting} is ${one.existing}, not ${one.wanted}.`)
     const sentence = result.created
       ? `Created the hypertable ${formatObject(result)}.`
-      : `${formatObject(result)} is a hypertable already.${differences.join('')}`
+      : `${formatObject(result)} is a hypertable already.${formatDifferences(result.differences)}`
     printResult(command, result, sentence)
   })
 }
@@ -143,7 +149,6 @@ function formatDimension(dimension: Dimension): string {
 interface DropOptions {
   readonly cascade?: boolean
   readonly ifExists?: boolean
-  readonly yes?: boolean
   readonly dryRun?: boolean
 }
 
@@ -162,7 +167,7 @@ function addDrop(hypertable: Command): void {
   addYes(addDryRun(command))
 }
 
-async function drop(name: ObjectName & string, options: DropOptions, command: Command): Promise<void> {
+async function drop(name: string, options: DropOptions, command: Command): Promise<void> {
   const { cascade, ifExists } = options
   const how = given({ cascade, ifExists })
   if (options.dryRun === true) return printScript(command, [dropHypertableSql(name, how)])

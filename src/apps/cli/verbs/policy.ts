@@ -20,7 +20,7 @@ import {
 } from '../../../index.ts'
 import { collectList, given, parseOffset, parseSpan, parseTime } from '../argument.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatObject, printResult, printRows } from '../output.ts'
+import { addFormats, formatDifferences, formatObject, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 /** `tsdb policy …` */
@@ -49,7 +49,6 @@ interface ScheduleOptions {
 
 function addSchedule(command: Command): Command {
   return command
-    .option('--schedule-interval <span>', 'how often it runs')
     .option('--initial-start <time>', 'the first run', parseTime)
     .option('--timezone <zone>', 'in which the schedule keeps its hour')
     .option('--if-not-exists', 'a policy that exists is no error')
@@ -60,10 +59,9 @@ function schedule({ scheduleInterval, initialStart, timezone, ifNotExists }: Sch
 }
 
 function printAdded(command: Command, name: string, kind: string, result: PolicyResult): void {
-  const differences = result.differences.map((one) => ` ${one.setting} is ${one.existing}, not ${one.wanted}.`)
   const sentence = result.created
     ? `Added the ${kind} policy of ${name} as job ${result.jobId}.`
-    : `${name} has a ${kind} policy already, job ${result.jobId}.${differences.join('')}`
+    : `${name} has a ${kind} policy already, job ${result.jobId}.${formatDifferences(result.differences)}`
   printResult(command, result, sentence)
 }
 
@@ -79,6 +77,7 @@ function addRetention(add: Command): void {
     .argument('<name>', 'the hypertable or continuous aggregate')
     .option('--drop-after <span>', 'chunks whose newest row may be older than this')
     .option('--drop-created-before <span>', 'instead: chunks that were made longer ago than this')
+    .option('--schedule-interval <span>', 'how often it runs')
     .addHelpText('after', "\nExamples:\n  tsdb policy add retention sensor_data --drop-after '30 days' --dry-run")
     .action((name: string, options: RetentionOptions, command: Command) => {
       const { dropAfter, dropCreatedBefore } = options
@@ -110,6 +109,7 @@ function addCompression(add: Command): void {
     .option('--compress-created-before <span>', 'instead: chunks that were made longer ago than this')
     .option('--segment-by <columns>', 'columns that are the same in a batch: those you filter by', collectList)
     .option('--order-by <columns>', "how rows are sorted in a batch: 'time DESC'", collectList)
+    .option('--schedule-interval <span>', 'how often it runs')
     .addHelpText(
       'after',
       "\nExamples:\n  tsdb policy add compression sensor_data --compress-after '7 days' --segment-by sensor_id",
@@ -164,9 +164,6 @@ function addRefresh(add: Command): void {
     .requiredOption('--start-offset <span>', "the window's begin, counted back from the run, or open")
     .requiredOption('--end-offset <span>', "the window's end, counted back from the run, or open")
     .requiredOption('--schedule-interval <span>', 'how often it runs')
-    .option('--initial-start <time>', 'the first run', parseTime)
-    .option('--timezone <zone>', 'in which the schedule keeps its hour')
-    .option('--if-not-exists', 'a policy that exists is no error')
     .addHelpText(
       'after',
       "\nExamples:\n  tsdb policy add refresh sensor_data_hourly --start-offset '3 days' --end-offset '1 hour' --schedule-interval '30 minutes'",
@@ -185,7 +182,7 @@ function addRefresh(add: Command): void {
         printAdded(command, name, 'refresh', await db.addContinuousAggregatePolicy(name, wanted))
       })
     })
-  addDryRun(command)
+  addDryRun(addSchedule(command))
 }
 
 interface ReorderOptions extends ScheduleOptions {
@@ -198,19 +195,15 @@ function addReorder(add: Command): void {
     .description('keep older chunks in the order of an index')
     .argument('<name>', 'the hypertable')
     .requiredOption('--index <index>', 'an index of the hypertable')
-    .option('--initial-start <time>', 'the first run', parseTime)
-    .option('--timezone <zone>', 'in which the schedule keeps its hour')
-    .option('--if-not-exists', 'a policy that exists is no error')
     .action((name: string, options: ReorderOptions, command: Command) => {
-      const { index, initialStart, timezone, ifNotExists } = options
-      const wanted = { index, ...given({ initialStart, timezone, ifNotExists }) }
+      const wanted = { index: options.index, ...schedule(options) }
       return withDatabase(command, async (db) => {
         if (options.dryRun === true) {
           printScript(command, [addReorderPolicySql(await db.capabilities(), name, wanted)])
         } else printAdded(command, name, 'reorder', await db.addReorderPolicy(name, wanted))
       })
     })
-  addDryRun(command)
+  addDryRun(addSchedule(command))
 }
 
 type Kind = 'retention' | 'compression' | 'refresh' | 'reorder'

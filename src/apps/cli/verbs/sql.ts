@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type QueryResult, type Row, UsageError } from '../../../index.ts'
-import { collect } from '../argument.ts'
+import { collect, findTwice } from '../argument.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
@@ -61,7 +61,7 @@ function printAnswer(command: Command, result: QueryResult<Row>): void {
 /** Rows are objects, so of two columns of one name only the last could be shown. */
 function nameColumns(columns: QueryResult['columns']): string[] {
   const names = columns.map(({ name }) => name)
-  const twice = names.find((name, index) => names.indexOf(name) < index)
+  const twice = findTwice(names)
   if (twice === undefined) return names
   throw new UsageError('INVALID_VALUE', `Two columns of the result are named ${JSON.stringify(twice)}.`, {
     hint: 'Give them different names with AS.',
