@@ -1,8 +1,8 @@
 /** tsdbkit/testing: a fresh database for every test. */
 import { randomUUID } from 'node:crypto'
-import { connect, Database } from './client.ts'
 import { type ConnectOptions, resolveSettings } from './config/settings.ts'
 import { connectEmbedded } from './connection/open-database.ts'
+import { connect, Database } from './database.ts'
 import { RewindableEngine } from './embedded/rewindable-engine.ts'
 import { UsageError } from './errors.ts'
 import { sql } from './sql/template.ts'

