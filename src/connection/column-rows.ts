@@ -1,3 +1,4 @@
+import type { ArrayTypes } from '../wire/array-type.ts'
 import type { ColumnBatch, ColumnOptions, ColumnReader, ResultField } from '../wire/column.ts'
 import { columnReader, resultFormat } from '../wire/column-reader.ts'
 import type { RowTarget } from './result-query.ts'
@@ -20,7 +21,7 @@ const batchBytes = 8 * 1024 * 1024
 
 /** Reads the rows of one result into columns. */
 export class ColumnRows implements RowTarget {
-  readonly formatOf: (typeId: number) => 0 | 1
+  readonly formatOf: (typeId: number, arrays: ArrayTypes) => 0 | 1
   readonly #options: ColumnOptions
   readonly #batchRows: number
   readonly #onBatch: (chunk: ColumnChunk) => void
@@ -43,16 +44,16 @@ export class ColumnRows implements RowTarget {
     onBatch: (chunk: ColumnChunk) => void,
     onInterrupt?: () => void,
   ) {
-    this.formatOf = (typeId) => resultFormat(typeId, options)
+    this.formatOf = (typeId, arrays) => resultFormat(typeId, options, arrays)
     this.#options = options
     this.#batchRows = batchRows
     this.#onBatch = onBatch
     this.#onInterrupt = onInterrupt
   }
 
-  describe(fields: readonly ResultField[]): void {
+  describe(fields: readonly ResultField[], arrays: ArrayTypes): void {
     this.#fields = fields
-    this.#readers = fields.map((field) => columnReader(field, this.#options))
+    this.#readers = fields.map((field) => columnReader(field, this.#options, arrays))
   }
 
   readRows(bytes: Buffer, view: DataView, start: number, end: number): number {

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { ConnectionError, type TimescaleError } from '../errors.ts'
+import { type ArrayElement, arrayTypesText } from '../wire/array-type.ts'
 import type { BoundValue } from '../wire/bind-value.ts'
 import type { TextTypeOptions } from '../wire/text-type.ts'
 import {
@@ -30,6 +31,9 @@ export interface RunOptions extends InterruptOptions {
   /** False where a cancel does harm: a transaction without a savepoint around the statement. Default: not `undone`. */
   readonly cancellable?: boolean
 }
+
+/** A query that needs to know types. */
+type TypeUser = Pick<ResultQuery, 'types' | 'unknownTypes'>
 
 /** Makes what the driver runs; it calls `done` once, with the driver's error or the result. */
 export type CreateQuery<T> = (done: (error: unknown, result: T | undefined) => void) => WireQuery
@@ -88,13 +92,37 @@ export class PoolConnection implements Interruptible {
   }
 
   /** Runs one statement; at most one at a time. @throws QueryError, ConnectionError */
-  run<R extends object>(
+  async run<R extends object>(
     text: string,
     values: BoundValue[],
     options: RunOptions & TextTypeOptions = {},
   ): Promise<QueryResult<R>> {
     if (settingPattern.test(text)) this.statementTimeoutMs = Number.POSITIVE_INFINITY
-    return this.submit<QueryResult<R>>((done) => new StatementQuery<R>(text, values, options, done), options)
+    let query: StatementQuery<R> | undefined
+    const result = await this.submit<QueryResult<R>>((done) => {
+      query = new StatementQuery<R>(text, values, options, done)
+      return query
+    }, options)
+    if (query !== undefined && query.unknownTypes.length > 0) {
+      await this.#lookUp(query)
+      query.readArrays()
+    }
+    return result
+  }
+
+  /** Asks what the database's own types are. Not under the limits of the statement that they are for, which has run. */
+  async #lookUp({ types, unknownTypes: typeIds = [] }: TypeUser): Promise<void> {
+    const values = [`{${typeIds.join(',')}}`]
+    try {
+      const { rows } = await this.submit<QueryResult<ArrayElement & { readonly id: number }>>(
+        (done) => new StatementQuery(arrayTypesText, values, {}, done),
+        {},
+      )
+      types?.learn(typeIds, rows)
+    } finally {
+      // It comes second: what was sent before it must not be repeated on another connection.
+      this.sent = true
+    }
   }
 
   /** Runs one statement whose rows go to a target; it may be made twice, before any row. */
@@ -105,7 +133,8 @@ export class PoolConnection implements Interruptible {
   ): Promise<ResultSummary> {
     if (settingPattern.test(request.text)) this.statementTimeoutMs = Number.POSITIVE_INFINITY
     const { undone = false, cancellable = !undone, signal } = options
-    for (let again = false; ; again = true) {
+    let again = false
+    for (;;) {
       const inTransaction = this.transactionStatus === 'T'
       let query: ResultQuery | undefined
       let cancelling: Promise<void> | undefined
@@ -120,7 +149,12 @@ export class PoolConnection implements Interruptible {
         return await this.submit(create, options)
       } catch (error) {
         await cancelling
+        if (query?.unknownTypes !== undefined) {
+          await this.#lookUp(query)
+          continue
+        }
         if (again || inTransaction || query?.outdated !== true || signal?.aborted) throw error
+        again = true
       }
     }
   }

@@ -1,9 +1,11 @@
 import { QueryError, TimescaleError, UsageError } from '../errors.ts'
+import type { ArrayTypes } from '../wire/array-type.ts'
 import type { BoundValue } from '../wire/bind-value.ts'
 import type { ResultField } from '../wire/column.ts'
 import type { MessageSink } from '../wire/message-router.ts'
 import { MessageWriter } from '../wire/message-writer.ts'
 import type { Notice } from './session.ts'
+import type { ColumnTypes } from './statement-cache.ts'
 import {
   resultField,
   tagCount,
@@ -15,10 +17,10 @@ import {
 
 /** What takes the rows of a result as bytes. */
 export interface RowTarget {
-  /** The format in which a column of this type is wanted; undefined for a target that takes all as text. */
-  readonly formatOf?: ((typeId: number) => 0 | 1) | undefined
+  /** The format in which a column of this type is wanted. */
+  formatOf(typeId: number, arrays: ArrayTypes): 0 | 1
   /** Comes before the first row. */
-  describe(fields: readonly ResultField[]): void
+  describe(fields: readonly ResultField[], arrays: ArrayTypes): void
   /** As {@link MessageSink.readRows}. */
   readRows(bytes: Buffer, view: DataView, at: number, end: number): number
   /** The last row was read; not called after an error. */
@@ -49,13 +51,17 @@ const PARSE_COMPLETE = 49
 const BIND_COMPLETE = 50
 const NO_DATA = 110
 const DATA_ROW = 68
-
-/** Errors of Bind that say that what was known of the statement is outdated: gone, other types, other column count. */
-const outdatedStates: ReadonlySet<unknown> = new Set(['26000', '0A000', '08P01'])
+const noArrays: ArrayTypes = new Map()
 
 /**
- * One statement whose rows go, as bytes, past the driver to a target. Where the target wants formats by type, the
- * statement is described first, once per text: from then on one trip is enough.
+ * Errors of Bind that say that what was known of the statement is outdated: gone, other types, other column count, a type
+ * that was dropped ("cache lookup failed").
+ */
+const outdatedStates: ReadonlySet<unknown> = new Set(['26000', '0A000', '08P01', 'XX000'])
+
+/**
+ * One statement whose rows go, as bytes, past the driver to a target. The statement is described first, once per text:
+ * from then on one trip is enough.
  */
 export class ResultQuery implements WireQuery, MessageSink {
   sent = false
@@ -63,6 +69,8 @@ export class ResultQuery implements WireQuery, MessageSink {
   failure: unknown
   /** True when nothing ran because what was known of the statement was outdated: it may be run again. */
   outdated = false
+  /** Set when nothing ran because these types, by their oids, have to be looked up first. */
+  unknownTypes: readonly number[] | undefined
   readonly #request: ResultRequest
   readonly #done: (error: unknown, result: ResultSummary | undefined) => void
   readonly #onFailure: (() => void) | undefined
@@ -93,6 +101,15 @@ export class ResultQuery implements WireQuery, MessageSink {
     this.#request = request
     this.#done = done
     this.#onFailure = onFailure
+  }
+
+  /** What the connection knows of types; undefined before it is submitted. */
+  get types(): ColumnTypes | undefined {
+    return this.#connection?.statements.types
+  }
+
+  get #arrays(): ArrayTypes {
+    return this.types?.arrays ?? noArrays
   }
 
   get boundValues(): readonly BoundValue[] {
@@ -145,13 +162,14 @@ export class ResultQuery implements WireQuery, MessageSink {
       this.#described(fields.map(({ dataTypeID }) => dataTypeID))
       return
     }
-    const { formatOf } = this.#request.target
+    const { target } = this.#request
+    const arrays = this.#arrays
     this.#fields = fields.map(resultField)
     try {
       // Values are bound in the formats of the types that were known; a type changed since cannot be read in all of them.
-      const changed = this.#fields.find(({ typeId, format }) => format !== (formatOf?.(typeId) ?? 0))
+      const changed = this.#fields.find(({ typeId, format }) => format !== target.formatOf(typeId, arrays))
       if (changed !== undefined) throw this.#changedType(changed)
-      this.#request.target.describe(this.#fields)
+      target.describe(this.#fields, arrays)
     } catch (error) {
       this.#fail(error)
     }
@@ -224,13 +242,9 @@ export class ResultQuery implements WireQuery, MessageSink {
 
   /** The first messages: all of them, or only what asks for the types. */
   #open({ statements }: WireConnection): Buffer {
-    const { text, target, inTransaction } = this.#request
+    const { text, inTransaction } = this.#request
     const writer = new MessageWriter()
     for (const name of statements.takeUseless()) writer.closeStatement(name)
-    if (target.formatOf === undefined) {
-      this.#types = []
-      return this.#run(writer.parse('', text))
-    }
     const prepared = statements.get(text)
     // In a transaction an error is final, so only what cannot have changed since is trusted: the transaction's locks
     // keep the types of what was described in it.
@@ -254,7 +268,7 @@ export class ResultQuery implements WireQuery, MessageSink {
 
   #run(writer: MessageWriter): Buffer {
     const { values, target } = this.#request
-    const formats = (this.#types ?? []).map((typeId) => target.formatOf?.(typeId) ?? 0)
+    const formats = (this.#types ?? []).map((typeId) => target.formatOf(typeId, this.#arrays))
     return writer.bind(this.#name, values, formats).describePortal().execute().sync().finish()
   }
 
@@ -265,6 +279,13 @@ export class ResultQuery implements WireQuery, MessageSink {
     this.#types = types
     connection.statements.types.set(this.#request.text, types)
     this.#keep()
+    const unknown = connection.statements.types.unknownOf(types)
+    if (unknown.length > 0) {
+      this.unknownTypes = unknown
+      this.failure = new Error('Types have to be looked up first')
+      connection.sync()
+      return
+    }
     try {
       connection.stream.write(this.#run(new MessageWriter()))
     } catch (error) {

@@ -1,3 +1,5 @@
+import { type ArrayElement, type ArrayTypes, firstOwnType } from '../wire/array-type.ts'
+
 /** A Map that forgets the entry not used for the longest time when it is full. */
 class LeastRecentlyUsed<V> {
   readonly #entries = new Map<string, V>()
@@ -44,10 +46,33 @@ const typeLimit = 1000
 const preparedLimit = 100
 /** Longer texts are hardly ever sent twice, and would fill the memory of both sides. */
 const textLimit = 32_768
+const noTypes: readonly number[] = []
 
-/** The column types of statements, by their text: known to all connections of a pool once one of them was told. */
+/**
+ * What one connection was told of types, and all others of its pool need not ask again: the column types of statements,
+ * by their text, and the array types of the database's own.
+ */
 export class ColumnTypes {
   readonly #types = new LeastRecentlyUsed<readonly number[]>(typeLimit)
+  readonly #arrays = new Map<number, ArrayElement>()
+  /** The database's own types that were looked up. Their oids never come to mean another type. */
+  readonly #known = new Set<number>()
+
+  get arrays(): ArrayTypes {
+    return this.#arrays
+  }
+
+  /** Which of the types are the database's own and have not been looked up. */
+  unknownOf(typeIds: readonly number[]): readonly number[] {
+    if (!typeIds.some((typeId) => typeId >= firstOwnType && !this.#known.has(typeId))) return noTypes
+    return [...new Set(typeIds.filter((typeId) => typeId >= firstOwnType && !this.#known.has(typeId)))]
+  }
+
+  /** Notes what looking up the types gave: `found` are those that are arrays. */
+  learn(typeIds: readonly number[], found: readonly (ArrayElement & { readonly id: number })[]): void {
+    for (const { id, typeId, typeModifier } of found) this.#arrays.set(id, { typeId, typeModifier })
+    for (const typeId of typeIds) this.#known.add(typeId)
+  }
 
   get(text: string): readonly number[] | undefined {
     return this.#types.get(text)

@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream'
 import { UsageError } from '../errors.ts'
+import type { ArrayTypes } from '../wire/array-type.ts'
 import type { BoundValue } from '../wire/bind-value.ts'
 import type { ResultField } from '../wire/column.ts'
 import type { MessageRouter } from '../wire/message-router.ts'
 import { type TextParser, type TextTypeOptions, textParser } from '../wire/text-type.ts'
 import type { Notice, QueryResult, ResultColumn, Row } from './session.ts'
-import type { StatementCache } from './statement-cache.ts'
+import type { ColumnTypes, StatementCache } from './statement-cache.ts'
 
 /** What is used of the driver's connection; messages as in "Message Formats" of the PostgreSQL manual. */
 export interface WireConnection {
@@ -77,6 +78,10 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   settled = false
   failure: unknown
   readonly boundValues: BoundValue[]
+  /** The types of columns, by their oids, that have to be looked up: their values are still the server's text. */
+  unknownTypes: readonly number[] = []
+  /** What the connection knows of them; undefined before it is submitted. */
+  types: ColumnTypes | undefined
   readonly #text: string
   readonly #options: TextTypeOptions
   readonly #done: (error: unknown, result: QueryResult<R> | undefined) => void
@@ -103,6 +108,7 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   submit(connection: WireConnection): Error | null {
     if (!connection.stream.writable) return new Error('The connection was closed')
     this.sent = true
+    this.types = connection.statements.types
     connection.stream.cork()
     try {
       connection.parse({ name: '', text: this.#text, types: [] }, true)
@@ -120,9 +126,10 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
     const columns: ResultColumn[] = []
     for (const { name, dataTypeID } of message.fields) {
       columns.push({ name, typeId: dataTypeID })
-      this.#parsers.push(textParser(dataTypeID, this.#options))
+      this.#parsers.push(textParser(dataTypeID, this.#options, this.types?.arrays))
     }
     this.#columns = columns
+    this.unknownTypes = this.types?.unknownOf(columns.map(({ typeId }) => typeId)) ?? []
     this.#emptyRow = emptyRow(columns)
   }
 
@@ -144,6 +151,21 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
     }
     // The caller names the row's type; the server decides what is in it.
     this.#rows.push(row as R)
+  }
+
+  /** Reads the arrays of the database's own types, once those have been looked up. @throws UsageError INVALID_VALUE */
+  readArrays(): void {
+    const arrays: ArrayTypes = this.types?.arrays ?? new Map()
+    // Of two columns of one name the last one is in the rows.
+    const typeIds = new Map(this.#columns.map(({ name, typeId }) => [name, typeId]))
+    for (const [name, typeId] of typeIds) {
+      if (!this.unknownTypes.includes(typeId) || !arrays.has(typeId)) continue
+      const parse = textParser(typeId, this.#options, arrays)
+      for (const row of this.#rows) {
+        const text: unknown = Reflect.get(row, name)
+        if (typeof text === 'string') Reflect.set(row, name, parse(text, name))
+      }
+    }
   }
 
   handleCommandComplete(message: { readonly text: string }): void {

@@ -1,3 +1,4 @@
+import type { ArrayTypes } from '../wire/array-type.ts'
 import type { ResultField } from '../wire/column.ts'
 import { type TextParser, type TextTypeOptions, textParser } from '../wire/text-type.ts'
 import type { RowTarget } from './result-query.ts'
@@ -21,9 +22,14 @@ export class TextRows<R extends object> implements RowTarget {
     this.#onInterrupt = onInterrupt
   }
 
-  describe(fields: readonly ResultField[]): void {
+  /** All as text; yet the types are asked for first, since some are to be looked up. */
+  formatOf(): 0 {
+    return 0
+  }
+
+  describe(fields: readonly ResultField[], arrays: ArrayTypes): void {
     this.#names = fields.map(({ name }) => name)
-    this.#parsers = fields.map(({ typeId }) => textParser(typeId, this.#options))
+    this.#parsers = fields.map(({ typeId }) => textParser(typeId, this.#options, arrays))
     this.#empty = emptyRow(fields)
   }
 

@@ -20,11 +20,12 @@ const power = (exponent: number): number => powers[exponent] ?? Number.NaN
 export function numericType(modifier: number, option: ColumnOptions['numeric']): ColumnType {
   if (option === 'string') return { kind: 'text' }
   if (option === 'float64' || (modifier < 0 && option === undefined)) return { kind: 'float64' }
-  if (modifier < 0) return { kind: 'decimal', precision: 38, scale: 18 }
+  if (modifier < 0) return option === 'exact' ? { kind: 'text' } : { kind: 'decimal', precision: 38, scale: 18 }
   const precision = ((modifier - 4) >> 16) & 0xffff
   // 11 bits with a sign: from PostgreSQL 15 on the scale can be below 0 and beyond the precision.
   const scale = (((modifier - 4) & 0x7ff) ^ 0x400) - 0x400
   const digits = Math.max(precision, scale, precision - scale)
+  if (option === 'exact' && digits > 38) return { kind: 'text' }
   if (option === undefined && precision <= 15) return { kind: 'float64' }
   if (option === undefined && digits > 38) return { kind: 'text' }
   return { kind: 'decimal', precision: Math.min(digits, 38), scale: Math.min(Math.max(scale, 0), 38) }

@@ -1,3 +1,4 @@
+import type { ArrayTypes } from './array-type.ts'
 import type { ColumnBatch, ColumnOptions, ColumnReader, ColumnType, ResultField } from './column.ts'
 import {
   BoolReader,
@@ -46,21 +47,26 @@ const binaryTypes: ReadonlyMap<number, MakeReader> = new Map<number, MakeReader>
 const NUMERIC = 1700
 
 /** The format to ask for: 1, binary, where the type's binary form is read; 0, text, for every other type. */
-export function resultFormat(typeId: number, options: ColumnOptions): 0 | 1 {
+export function resultFormat(typeId: number, options: ColumnOptions, arrays: ArrayTypes): 0 | 1 {
   if (typeId === NUMERIC) return options.numeric === 'string' ? 0 : 1
-  const element = arrayElement(typeId)
-  return element === undefined ? (binaryTypes.has(typeId) ? 1 : 0) : resultFormat(element, options)
+  const element = arrayElement(typeId, arrays)
+  return element === undefined ? (binaryTypes.has(typeId) ? 1 : 0) : resultFormat(element.typeId, options, arrays)
 }
 
 /**
  * A reader for one column of a result, with an empty batch; it reads the format of the field.
  * Readers throw UsageError INVALID_VALUE for a value that does not fit the column's layout.
  */
-export function columnReader(field: ResultField, options: ColumnOptions): ColumnReader<ColumnBatch> {
+export function columnReader(
+  field: ResultField,
+  options: ColumnOptions,
+  arrays: ArrayTypes,
+): ColumnReader<ColumnBatch> {
   const { typeId, name } = field
-  const element = arrayElement(typeId)
+  const element = arrayElement(typeId, arrays)
   if (element !== undefined) {
-    const reader = columnReader({ ...field, typeId: element }, options)
+    const typeModifier = element.typeModifier === -1 ? field.typeModifier : element.typeModifier
+    const reader = columnReader({ ...field, typeId: element.typeId, typeModifier }, options, arrays)
     return field.format === 1 ? new ListReader(reader) : new TextListReader(reader, name, arrayDelimiter(typeId))
   }
   if (field.format === 0) return new TextReader(typeId === JSON_TEXT || typeId === JSONB ? json : text, name)

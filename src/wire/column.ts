@@ -33,11 +33,12 @@ export interface ColumnOptions {
   /**
    * `'float64'`: the nearest number, with the values that are not exact counted; beyond ±1.8e308 is an error.
    * `'decimal128'`: exact; what has more digits than the column's type allows, NaN and infinity are errors. A column
-   * without a precision is decimal128(38, 18). `'string'`: the server's text.
+   * without a precision is decimal128(38, 18). `'string'`: the server's text. `'exact'`: decimal128 where the type has a
+   * precision of at most 38, else text.
    * Default, by the column's type alone: numeric(p, s) is float64 up to 15 digits, decimal128 up to 38, text beyond;
    * without a precision float64.
    */
-  readonly numeric?: 'float64' | 'decimal128' | 'string' | undefined
+  readonly numeric?: 'float64' | 'decimal128' | 'string' | 'exact' | undefined
 }
 
 /** What a column holds, and with it the layout of {@link ColumnBatch}. It never depends on the data. */

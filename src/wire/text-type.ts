@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts'
+import type { ArrayElement, ArrayTypes } from './array-type.ts'
 
 /** Turns the server's text of one value into a JavaScript value. `column` names the column in errors. */
 export type TextParser = (text: string, column: string) => unknown
@@ -20,22 +21,26 @@ export interface TextTypeOptions {
  *   the numbers `Infinity` and `-Infinity`. An instant beyond JavaScript's Date (year 275760) is an error.
  * - `bytea` → Buffer; `json`, `jsonb` → the parsed value; arrays of all these → arrays, nested as on the server, with null
  * - `time`, `timetz`, `interval`, `uuid`, ranges, enums and every type not named here → the server's text
+ * - arrays of the types in `arrays` → arrays of what their elements become
  *
  * The parsers throw UsageError INVALID_VALUE for a value that does not fit; the message names the column, not the value.
  */
-export function textParser(typeId: number, options: TextTypeOptions = {}): TextParser {
+export function textParser(typeId: number, options: TextTypeOptions = {}, arrays?: ArrayTypes): TextParser {
   const scalar = scalarParser(typeId, options)
   if (scalar !== undefined) return scalar
-  const elementId = elementTypes.get(typeId)
-  if (elementId === undefined) return text
-  const element = scalarParser(elementId, options) ?? text
+  const elementType = arrayElement(typeId, arrays)
+  if (elementType === undefined) return text
+  const element = scalarParser(elementType.typeId, options) ?? text
   const delimiter = arrayDelimiter(typeId)
   return (source, column) => parseArray(source, element, column, delimiter)
 }
 
-/** The element type of a built-in array type. */
-export function arrayElement(typeId: number): number | undefined {
-  return elementTypes.get(typeId)
+/** The element type of an array type, a built-in one or one of `arrays`; undefined for what is no array, or is like none. */
+export function arrayElement(typeId: number, arrays: ArrayTypes | undefined): ArrayElement | undefined {
+  const builtIn = elementTypes.get(typeId)
+  if (builtIn !== undefined) return { typeId: builtIn, typeModifier: -1 }
+  const own = arrays?.get(typeId)
+  return own?.typeId === 0 ? undefined : own
 }
 
 /** What stands between the elements in an array's text. */

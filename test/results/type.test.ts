@@ -27,6 +27,7 @@ beforeAll(async () => {
   db = database.client
   await db.executeQuery(`create type ${own('letter')} as enum ('a', 'b')`)
   await db.executeQuery(`create domain ${own('small')} as int4`)
+  await db.executeQuery(`create type ${own('pair')} as (a int4, b text)`)
 })
 afterAll(() => database.close())
 
@@ -53,7 +54,7 @@ describe('the page says what each type becomes', () => {
   })
 
   test.each(rows)('%s: %s', async (_type, code, inRows, inColumns, inFrame, inArrow) => {
-    const text = `select ${plain(code).replace(/\b(?:letter|small)\b/, own)} as v`
+    const text = `select ${plain(code).replace(/\b(?:letter|small|pair)\b/, own)} as v`
     expect(shown((await db.executeQuery(text)).rows[0]?.['v'])).toBe(plain(inRows))
     const columns = await db.queryToColumns(text)
     expect(shown(columns.column('v').get(0))).toBe(plain(inColumns))

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Session } from '../../src/connection/session.ts'
 import type { Column } from '../../src/results/column.ts'
 import { type ColumnSet, toColumns } from '../../src/results/column-set.ts'
-import { sql } from '../../src/sql/template.ts'
+import { type Sql, sql } from '../../src/sql/template.ts'
 import type { ColumnOptions } from '../../src/wire/column.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
 import { comparable, comparableText } from './column-text-form.ts'
@@ -229,14 +229,73 @@ describe('types of the user', () => {
     expect((await readBoth(rows[0]?.name ?? '', ['Aa', 'aa', null])).toArray()).toEqual(['Aa', 'aa', null])
   })
 
-  test('arrays of them are the text of the server, or lists when cast', async () => {
-    const type = sql.name({ schema: database.schema, name: 'State 1.a' })
-    await database.db.query(sql`create type ${type} as enum ('on', 'off')`)
-    const columns = toColumns(
-      await database.db.queryColumns(sql`select array['on', 'off']::${type}[] as v,
-      array['on', null]::${type}[]::text[] as t`),
-    )
-    expect([columns.column('v').get(0), columns.column('t').get(0)]).toEqual(['{on,off}', ['on', null]])
+  test('arrays of them are lists of what they are sent as', async () => {
+    const { db, schema } = database
+    const own = (name: string): Sql => sql.name({ schema, name })
+    await db.query(sql`create type ${own('State 1.a')} as enum ('on', 'o "f" f, {x}')`)
+    await db.query(sql`create domain ${own('state')} as ${own('State 1.a')}`)
+    await db.query(sql`create domain ${own('price')} as numeric(20, 2)`)
+    await db.query(sql`create domain ${own('deep')} as ${own('price')} check (value > 0)`)
+    await db.query(sql`create domain ${own('day')} as date`)
+    await db.query(sql`create domain ${own('address')} as inet`)
+    await db.query(sql`create domain ${own('numbers')} as int4[]`)
+    await db.query(sql`create type ${own('pair')} as (a int4, b text)`)
+    const statement = sql`select
+      array['on', null, 'o "f" f, {x}']::${own('State 1.a')}[] as "enum",
+      array['on']::${own('state')}[] as "domain of enum",
+      array[0.10, null]::${own('deep')}[] as "numeric",
+      array['2024-05-01']::${own('day')}[] as "date",
+      array['10.0.0.1']::${own('address')}[] as "inet",
+      array[row(1, 'x')::${own('pair')}] as "composite",
+      array[array[1, 2]::${own('numbers')}] as "list",
+      '{}'::${own('state')}[] as "empty", null::${own('state')}[] as "null", 'on'::${own('state')} as "scalar"`
+    const wanted = {
+      enum: ['on', null, 'o "f" f, {x}'],
+      'domain of enum': ['on'],
+      numeric: ['0.10', null],
+      inet: ['10.0.0.1'],
+      composite: '{"(1,x)"}',
+      list: '{"{1,2}"}',
+      empty: [],
+      null: null,
+      scalar: 'on',
+    }
+    const columns = toColumns(await db.queryColumns(statement))
+    const values = Object.fromEntries(columns.columns.map((column) => [column.name, column.get(0)]))
+    expect(values).toEqual({ ...wanted, date: [19_844] })
+    expect(columns.column('numeric').type).toEqual({
+      kind: 'list',
+      element: { kind: 'decimal', precision: 20, scale: 2 },
+    })
+    const row = { ...wanted, date: [new Date('2024-05-01')] }
+    expect((await db.query(statement)).rows).toEqual([row])
+    expect(await db.streamRows(statement).next()).toEqual({ done: false, value: row })
+  })
+
+  test.each(['query', 'queryColumns', 'streamRows'] as const)('%s knows a type made a moment ago', async (way) => {
+    const { db, schema } = database
+    const type = sql.name({ schema, name: `new ${way}` })
+    const read = async (session: Session): Promise<unknown> => {
+      const statement = sql`select '{a,b}'::${type}[] as v`
+      if (way === 'queryColumns')
+        return toColumns(await session.queryColumns(statement))
+          .column('v')
+          .get(0)
+      if (way === 'query') return (await session.query(statement)).rows[0]?.['v']
+      const rows = session.streamRows(statement)
+      const { value } = await rows.next()
+      await rows.return?.()
+      return value?.['v']
+    }
+    await db.transaction(async (session) => {
+      await session.query(sql`create type ${type} as enum ('a', 'b')`)
+      expect(await read(session)).toEqual(['a', 'b'])
+    })
+    expect(await read(db)).toEqual(['a', 'b'])
+    // The same name, another type: text that only the new one has.
+    await db.query(sql`drop type ${type}`)
+    await db.query(sql`create domain ${type} as text`)
+    expect(await read(db)).toEqual(['a', 'b'])
   })
 })
 
