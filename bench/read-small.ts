@@ -29,7 +29,7 @@ export async function smallQueries(
   const measures: Measure[] = []
   for (const tls of target.tls ? [true] : [false, true]) {
     const where = tls ? ', TLS' : ''
-    const times = await timesOf({ ...target, tls }, quick ? 3 : 11)
+    const times = await timesOf({ ...target, tls }, quick ? 30 : 300)
     if (times === undefined) continue
     for (const [name, all] of times) {
       samples[`small query${where}, ${name}, µs`] = all
@@ -52,7 +52,8 @@ export async function smallQueries(
 
 /** Microseconds a query, round by round; undefined where the server has no TLS. */
 async function timesOf(target: BenchTarget, rounds: number): Promise<Map<string, number[]> | undefined> {
-  const count = 1000
+  // Short turns, many of them: what else the machine does then falls on all ways alike.
+  const count = 100
   const subjects = await open(target).catch((error: unknown) => {
     if (target.tls) return undefined
     throw error
@@ -64,7 +65,7 @@ async function timesOf(target: BenchTarget, rounds: number): Promise<Map<string,
     return ((performance.now() - start) * 1000) / count
   }
   const entries = [...subjects]
-  for (const [, subject] of entries) await time(subject)
+  for (let turn = 0; turn < 20; turn++) for (const [, subject] of entries) await time(subject)
   const times = new Map<string, number[]>(entries.map(([name]) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < entries.length; turn++) {

@@ -5,7 +5,7 @@ import type { ResultField } from '../wire/column.ts'
 import type { MessageSink } from '../wire/message-router.ts'
 import { MessageWriter } from '../wire/message-writer.ts'
 import type { Notice } from './session.ts'
-import type { ColumnTypes } from './statement-cache.ts'
+import type { ColumnTypes, PreparedStatement } from './statement-cache.ts'
 import {
   resultField,
   tagCount,
@@ -49,6 +49,7 @@ export interface ResultRequest {
 
 const PARSE_COMPLETE = 49
 const BIND_COMPLETE = 50
+const ROW_DESCRIPTION = 84
 const NO_DATA = 110
 const DATA_ROW = 68
 const noArrays: ArrayTypes = new Map()
@@ -83,6 +84,9 @@ export class ResultQuery implements WireQuery, MessageSink {
   /** What is sent relies on what was known before. */
   #trusting = false
   #bound = false
+  #prepared: PreparedStatement | undefined
+  /** The RowDescription that the parser reads now. */
+  #announcement: Buffer | undefined
   #skipping = false
   #types: readonly number[] | undefined
   #fields: readonly ResultField[] = []
@@ -151,10 +155,27 @@ export class ResultQuery implements WireQuery, MessageSink {
     return skipRows(bytes, view, at, end)
   }
 
-  see(type: number): void {
-    if (type === BIND_COMPLETE) this.#bound = true
-    else if (type === PARSE_COMPLETE) this.#keep()
+  take(type: number, bytes: Buffer, at: number, end: number): boolean {
+    if (type === BIND_COMPLETE) {
+      this.#bound = true
+      return true
+    }
+    if (type === ROW_DESCRIPTION) return this.#announced(bytes, at, end)
+    if (type === PARSE_COMPLETE) this.#keep()
     else if (type === NO_DATA && this.#describing) this.#described([])
+    return false
+  }
+
+  /** Columns announced in the same bytes as the last time are known: small results cost less. */
+  #announced(bytes: Buffer, at: number, end: number): boolean {
+    if (this.#describing) return false
+    const known = this.#prepared?.description
+    if (known !== undefined && bytes.compare(known.bytes, 0, known.bytes.length, at, end) === 0) {
+      this.#begin(known.fields)
+      return true
+    }
+    this.#announcement = this.#prepared === undefined ? undefined : Buffer.from(bytes.subarray(at, end))
+    return false
   }
 
   handleRowDescription({ fields }: { readonly fields: readonly WireField[] }): void {
@@ -162,9 +183,17 @@ export class ResultQuery implements WireQuery, MessageSink {
       this.#described(fields.map(({ dataTypeID }) => dataTypeID))
       return
     }
+    const columns = fields.map(resultField)
+    if (this.#prepared !== undefined && this.#announcement !== undefined) {
+      this.#prepared.description = { bytes: this.#announcement, fields: columns }
+    }
+    this.#begin(columns)
+  }
+
+  #begin(fields: readonly ResultField[]): void {
     const { target } = this.#request
     const arrays = this.#arrays
-    this.#fields = fields.map(resultField)
+    this.#fields = fields
     try {
       // Values are bound in the formats of the types that were known; a type changed since cannot be read in all of them.
       const changed = this.#fields.find(({ typeId, format }) => format !== target.formatOf(typeId, arrays))
@@ -250,6 +279,7 @@ export class ResultQuery implements WireQuery, MessageSink {
     // keep the types of what was described in it.
     if (prepared !== undefined && (!inTransaction || prepared.epoch === statements.epoch)) {
       this.#trusting = true
+      this.#prepared = prepared
       this.#name = prepared.name
       this.#types = prepared.types
       return this.#run(writer)

@@ -1,4 +1,5 @@
 import { type ArrayElement, type ArrayTypes, firstOwnType } from '../wire/array-type.ts'
+import type { ResultField } from '../wire/column.ts'
 
 /** A Map that forgets the entry not used for the longest time when it is full. */
 class LeastRecentlyUsed<V> {
@@ -93,6 +94,8 @@ export interface PreparedStatement {
   readonly types: readonly number[]
   /** {@link StatementCache.epoch} at its description. */
   readonly epoch: number
+  /** The RowDescription of its last run, and what it says. */
+  description?: { readonly bytes: Buffer; readonly fields: readonly ResultField[] }
 }
 
 /** The prepared statements of one connection, by their text. */

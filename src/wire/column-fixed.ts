@@ -83,7 +83,8 @@ export abstract class FixedReader<A extends NumberBuffer> extends BaseReader {
   take(rows: number): ColumnBatch {
     const values = this.view(this.data, rows)
     this.data = this.#empty
-    return { type: this.type, ...this.takeNulls(rows), values }
+    const { length, nullCount, validity } = this.takeNulls(rows)
+    return { type: this.type, length, nullCount, validity, values }
   }
 
   /** The values of the first `rows` rows in the buffer. */

@@ -7,11 +7,12 @@ export interface MessageSink {
    * cut or no DataRow. The bytes are reused afterwards. An error says that they are not the rows that were announced.
    */
   readRows(bytes: Buffer, view: DataView, at: number, end: number): number
-  /** Hears of every other message, by its type byte, before the parser gets it. */
-  see(type: number): void
+  /** Gets every other message, from `at` to `end`, before the parser; true where the parser has no need of it. */
+  take(type: number, bytes: Buffer, at: number, end: number): boolean
 }
 
 const DATA_ROW = 68
+const ROW_DESCRIPTION = 84
 const READY_FOR_QUERY = 90
 /** The server makes none longer: an allocation of PostgreSQL ends at 1 GB. */
 const SIZE_LIMIT = 2 ** 30 + HEADER_BYTES
@@ -96,20 +97,26 @@ export class MessageRouter {
         at += size
         continue
       }
-      if (from < at) this.#pass(bytes.subarray(from, at))
-      if (bytes[at] === DATA_ROW) {
+      const type = bytes[at]
+      if (type === DATA_ROW) {
+        if (from < at) this.#pass(bytes.subarray(from, at))
         view ??= new DataView(bytes.buffer, bytes.byteOffset, end)
         at = this.#readRows(sink, bytes, view, at)
-      } else {
-        const type = bytes[at] ?? 0
-        sink.see(type)
-        // Before the parser has it: the driver sends its next query from within.
-        if (type === READY_FOR_QUERY) this.sink = undefined
-        // Alone: the columns must be known before the first row is read.
-        this.#pass(bytes.subarray(at, at + size))
-        at += size
+        from = at
+        continue
       }
-      from = at
+      const next = at + size
+      if (sink.take(type ?? 0, bytes, at, next)) {
+        if (from < at) this.#pass(bytes.subarray(from, at))
+        from = next
+      } else if (type === ROW_DESCRIPTION) {
+        // Now: the columns must be known before the first row is read.
+        this.#pass(bytes.subarray(from, next))
+        from = next
+      }
+      // Before the parser has it: the driver sends its next query from within.
+      if (type === READY_FOR_QUERY) this.sink = undefined
+      at = next
     }
     if (from < at && !this.#broken) this.#pass(from === 0 && at === end ? bytes : bytes.subarray(from, at))
     return at
