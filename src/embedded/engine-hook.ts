@@ -17,6 +17,13 @@ export interface FileStream {
   readonly nfd?: number
 }
 
+/** A file or directory that the engine knows. */
+export interface FileNode {
+  readonly name_next?: FileNode | null
+  /** `root`: the directory of this machine that is mounted; undefined for files in memory. */
+  readonly mount: { readonly opts: { readonly root?: string } }
+}
+
 /** The part of an Emscripten module that is used here. */
 export interface EngineModule {
   readonly FS: {
@@ -25,7 +32,12 @@ export interface EngineModule {
     close(stream: FileStream): void
     mkdirTree(path: string): void
     writeFile(path: string, bytes: Uint8Array): void
-    readonly filesystems: { readonly NODEFS: { readonly stream_ops: Record<string, unknown> } }
+    /** What has been looked up, by a hash of its name; a name is not looked up again. */
+    readonly nameTable: (FileNode | null | undefined)[]
+    hashRemoveNode(node: FileNode): void
+    readonly filesystems: {
+      readonly NODEFS: { readonly stream_ops: Record<string, unknown>; realPath(node: FileNode): string }
+    }
   }
   readonly HEAPU8: Uint8Array
   addFunction(call: (pointer: number, length: number) => number, signature: string): number

@@ -72,11 +72,25 @@ export class Snapshot {
 
   #rewindFiles(): void {
     const { files, directories } = list(this.#directory)
-    for (const name of files) if (!this.#files.has(name)) fs.rmSync(path.join(this.#directory, name))
-    for (const name of directories)
-      if (!this.#directories.has(name)) fs.rmSync(path.join(this.#directory, name), { recursive: true, force: true })
+    const made = [
+      ...files.filter((name) => !this.#files.has(name)),
+      ...[...directories].filter((name) => !this.#directories.has(name)),
+    ].map((name) => path.join(this.#directory, name))
+    for (const place of made) fs.rmSync(place, { recursive: true, force: true })
+    this.#forget(new Set(made))
     for (const name of this.#directories) if (!directories.has(name)) fs.mkdirSync(path.join(this.#directory, name))
     for (const [name, was] of this.#files) this.#rewindFile(name, was)
+  }
+
+  /** Emscripten would still take these files for there, and refuse to make them anew. */
+  #forget(places: ReadonlySet<string>): void {
+    const { FS } = this.#module
+    for (let node of FS.nameTable) {
+      for (; node; node = node.name_next) {
+        if (node.mount.opts.root === undefined) continue
+        if (places.has(FS.filesystems.NODEFS.realPath(node))) FS.hashRemoveNode(node)
+      }
+    }
   }
 
   #rewindFile(name: string, was: FileState): void {
