@@ -29,6 +29,8 @@ export type ErrorCode =
   | 'DIRECTORY_FOREIGN'
   | 'DIRECTORY_READ_ONLY'
   | 'DISK_FULL'
+  | 'SPILL_FAILED'
+  | 'SPILL_DAMAGED'
   // QueryError: the database refused a statement
   | 'QUERY_FAILED'
   | 'QUERY_CANCELLED'
@@ -52,6 +54,7 @@ export type ErrorCode =
   // PlanError: refused, because data or a setting would be lost
   | 'DRIFT'
   | 'DATA_LOSS_REFUSED'
+  | 'READ_ONLY_REFUSED'
 
 /** What every error of this library carries. */
 export interface ErrorDetails {

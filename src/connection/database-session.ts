@@ -6,8 +6,8 @@ import type { InterruptOptions } from './cancel.ts'
 import type { ColumnChunk } from './column-rows.ts'
 import { type CopyInResult, type CopySource, runCopyIn } from './copy-in.ts'
 import { runCopyOut } from './copy-out.ts'
-import type { ConnectionPool } from './pool.ts'
 import type { PoolConnection } from './pool-connection.ts'
+import type { PoolOptions } from './pool-option.ts'
 import { columnTarget, readColumns, rowTarget } from './result-reading.ts'
 import { type MakeTarget, ResultStream, runStream } from './result-stream.ts'
 import { cancelledError, isSerializationFailure } from './server-error.ts'
@@ -26,16 +26,36 @@ import { currentTransaction } from './transaction-context.ts'
 import { beginText, checkQueryOptions } from './transaction-option.ts'
 import { TransactionSession } from './transaction-session.ts'
 
+/** Where a session's connections come from. */
+export interface ConnectionSource {
+  readonly options: PoolOptions
+  /** The most connections there can be; undefined where it is only one. */
+  readonly size?: number
+  /** Set where there is one connection, on which a transaction may stay open: the server's word of it. */
+  readonly heldStatus?: 'I' | 'T' | 'E'
+  /** `reading`: it is given back only when a loop ends. */
+  acquire(signal?: AbortSignal, hint?: string, reading?: boolean): Promise<PoolConnection>
+  release(connection: PoolConnection): void
+}
+
 /** A whole database: each statement and each transaction takes a free connection of the pool. */
 export class DatabaseSession implements Session {
   readonly database: object
-  readonly inTransaction = false
-  readonly #pool: ConnectionPool
+  readonly #pool: ConnectionSource
 
   /** @param database - the key of caches and of open transactions; default the session itself */
-  constructor(pool: ConnectionPool, database?: object) {
+  constructor(pool: ConnectionSource, database?: object) {
     this.#pool = pool
     this.database = database ?? this
+  }
+
+  /** True between BEGIN and COMMIT on a connection that is held. */
+  get inTransaction(): boolean {
+    return (this.#pool.heldStatus ?? 'I') !== 'I'
+  }
+
+  get connections(): number {
+    return this.#pool.size ?? 1
   }
 
   /**
@@ -78,11 +98,11 @@ export class DatabaseSession implements Session {
     checkQueryOptions(options)
     const { signal } = options
     if (signal?.aborted) throw cancelledError(signal)
-    const connection = await this.#acquire(signal)
+    const connection = await this.#acquire(signal, true)
     try {
       yield* runCopyOut(connection, text, options)
     } catch (error) {
-      throw await explain(connection, error, signal)
+      throw await this.#explain(connection, error, signal)
     } finally {
       this.#pool.release(connection)
     }
@@ -107,13 +127,13 @@ export class DatabaseSession implements Session {
     const { signal } = stop
     for (;;) {
       if (signal.aborted) throw cancelledError(signal)
-      const connection = await this.#acquire(signal)
+      const connection = await this.#acquire(signal, true)
       try {
         yield* run(connection)
-        if (connection.transactionStatus !== 'I') throw leftOpen(connection)
+        this.#checkEnded(connection)
         return
       } catch (error) {
-        if (!neverSent(connection)) throw await explain(connection, error, signal)
+        if (!neverSent(connection)) throw await this.#explain(connection, error, signal)
       } finally {
         this.#pool.release(connection)
       }
@@ -127,11 +147,11 @@ export class DatabaseSession implements Session {
       const connection = await this.#acquire(signal)
       try {
         const result = await run(connection)
-        if (connection.transactionStatus !== 'I') throw leftOpen(connection)
+        this.#checkEnded(connection)
         this.#pool.release(connection)
         return result
       } catch (error) {
-        const explained = await explain(connection, error, signal)
+        const explained = await this.#explain(connection, error, signal)
         this.#pool.release(connection)
         if (!neverSent(connection)) throw explained
       }
@@ -146,6 +166,7 @@ export class DatabaseSession implements Session {
    */
   async transaction<T>(run: (session: Session) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const begin = beginText(options)
+    if (this.inTransaction) throw openError()
     const { signal, retries = 0 } = options
     for (let attempt = 0; ; attempt++) {
       if (signal?.aborted) throw cancelledError(signal)
@@ -169,9 +190,9 @@ export class DatabaseSession implements Session {
   }
 
   /** A free connection, after the hook had its say. */
-  #acquire(signal: AbortSignal | undefined): Promise<PoolConnection> {
+  #acquire(signal: AbortSignal | undefined, reading = false): Promise<PoolConnection> {
     const outer = currentTransaction(this.database)
-    const acquired = this.#pool.acquire(signal, outer?.open === true ? insideHint : undefined)
+    const acquired = this.#pool.acquire(signal, outer?.open === true ? insideHint : undefined, reading)
     const { beforeQuery } = this.#pool.options
     if (beforeQuery === undefined) return acquired
     return acquired.then((connection) => {
@@ -182,6 +203,21 @@ export class DatabaseSession implements Session {
         throw error
       }
       return connection
+    })
+  }
+
+  async #explain(connection: PoolConnection, error: unknown, signal: AbortSignal | undefined): Promise<unknown> {
+    // An error comes before the word of what it did to the transaction; one empty trip brings that.
+    if (this.#pool.heldStatus !== undefined) await connection.check(checkLimitMs)
+    return explain(connection, error, signal)
+  }
+
+  /** @throws UsageError INVALID_VALUE for a transaction that nobody would end */
+  #checkEnded(connection: PoolConnection): void {
+    if (connection.transactionStatus === 'I' || this.#pool.heldStatus !== undefined) return
+    connection.destroy()
+    throw new UsageError('INVALID_VALUE', 'The statement left a transaction open, which was rolled back', {
+      hint: 'Use transaction() instead of BEGIN.',
     })
   }
 
@@ -237,6 +273,8 @@ async function explain(connection: PoolConnection, error: unknown, signal: Abort
   return limited ? new QueryError('STATEMENT_TIMEOUT', message, { sqlState, cause }) : error
 }
 
+const checkLimitMs = 5000
+
 const limitText = `select current_setting('statement_timeout') as "limit"`
 
 async function rollback(connection: PoolConnection): Promise<void> {
@@ -266,9 +304,8 @@ function abortedError(): QueryError {
   })
 }
 
-function leftOpen(connection: PoolConnection): UsageError {
-  connection.destroy()
-  return new UsageError('INVALID_VALUE', 'The statement left a transaction open, which was rolled back', {
-    hint: 'Use transaction() instead of BEGIN.',
+function openError(): UsageError {
+  return new UsageError('INVALID_OPTION', 'A transaction is open on this connection already', {
+    hint: 'End it with COMMIT or ROLLBACK first, or use SAVEPOINT.',
   })
 }

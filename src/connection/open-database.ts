@@ -6,6 +6,7 @@ import type { ServedDatabase } from '../embedded/serve.ts'
 import type { ServeOptions } from '../embedded/serve-option.ts'
 import { declareBackground } from './background.ts'
 import { DatabaseSession } from './database-session.ts'
+import { HeldConnection } from './held-connection.ts'
 import { type ConnectionPool, openPool, type PgPool } from './pool.ts'
 import type { PoolOptions } from './pool-option.ts'
 import { currentTransaction } from './transaction-context.ts'
@@ -21,7 +22,15 @@ export interface OpenDatabase {
   readonly clock: VirtualClock | undefined
   /** Offers the embedded engine to other programs; undefined on a server. */
   readonly serve: ((options: ServeOptions) => Promise<ServedDatabase>) | undefined
+  /** Takes a connection out of the pool that stays with its user until it is closed. */
+  hold(): Promise<HeldSession>
   close(): Promise<void>
+}
+
+/** A session on one connection. */
+export interface HeldSession {
+  readonly session: DatabaseSession
+  readonly connection: HeldConnection
 }
 
 /**
@@ -43,8 +52,10 @@ export async function openDatabase(settings: Settings, onProgress: (line: string
 
 function openServer(target: ServerTarget, settings: Settings): OpenDatabase {
   const pool = openPool({ ...poolOptions(settings), ...serverOptions(target) })
+  const session = new DatabaseSession(pool)
   return {
-    session: new DatabaseSession(pool),
+    session,
+    hold: () => hold(pool, session.database),
     pool: pool.pool,
     directory: undefined,
     clock: undefined,
@@ -87,12 +98,18 @@ export async function connectEmbedded(
   })
   return {
     session: new DatabaseSession(pool, key),
+    hold: () => hold(pool, key),
     pool: pool.pool,
     directory: embedded.directory,
     clock: embedded.clock,
     serve: (options) => embedded.serve(options),
     close: () => closeEmbedded(pool, embedded),
   }
+}
+
+async function hold(pool: ConnectionPool, key: object): Promise<HeldSession> {
+  const connection = new HeldConnection(pool, await pool.acquire(), key)
+  return { connection, session: new DatabaseSession(connection, key) }
 }
 
 function openConnection(

@@ -33,6 +33,8 @@ export class ConnectionPool {
   /** Whom it connects to, for messages. */
   readonly target: string
   readonly options: PoolOptions
+  /** The most connections there can be. */
+  readonly size: number
   readonly #connections = new Map<pg.PoolClient, PoolConnection>()
   readonly #used = new Set<PoolConnection>()
   readonly #waiting = new Set<(error: UsageError) => void>()
@@ -41,6 +43,7 @@ export class ConnectionPool {
   constructor(options: PoolOptions) {
     checkPoolOptions(options)
     this.options = options
+    this.size = (options.poolSize ?? 5) + (options.maxOverflow ?? 10)
     this.target = targetOf(options)
     this.pool = new pg.Pool(driverOptions(options))
     // Without these listeners, a connection that breaks while idle ends the process.

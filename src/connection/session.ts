@@ -85,6 +85,8 @@ export interface Session {
   /** Stays the same object for a database and all its transactions: the key of caches. */
   readonly database: object
   readonly inTransaction: boolean
+  /** How many connections there can be at once; undefined in a transaction. */
+  readonly connections?: number
   query<R extends object = Row>(statement: Statement, options?: QueryOptions): Promise<QueryResult<R>>
   /** Runs one statement and gives its result as columns. */
   queryColumns(statement: Statement, options?: ColumnQueryOptions): Promise<ColumnResult>
