@@ -194,6 +194,8 @@ export type ChunkReference = ObjectName | Pick<ChunkInfo, 'chunkSchema' | 'chunk
 export interface ChunkState extends RelationName {
   readonly isCompressed: boolean
   readonly needsRecompression: boolean
+  /** Its batches are not in order and rows lie beside them: the server cannot put that in order, only make it anew. */
+  readonly needsRebuild: boolean
 }
 
 interface ChunkStateRow extends RelationName {
@@ -233,5 +235,6 @@ export async function getChunkState(session: Session, chunk: ChunkReference): Pr
     name: row.name,
     isCompressed: row.isCompressed,
     needsRecompression: row.isCompressed && (row.status & UNORDERED_OR_PARTIAL) !== 0,
+    needsRebuild: row.isCompressed && (row.status & UNORDERED_OR_PARTIAL) === UNORDERED_OR_PARTIAL,
   }
 }

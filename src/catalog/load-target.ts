@@ -85,12 +85,22 @@ async function whyNotDirect(session: Session, table: RelationName): Promise<stri
   return row.transition ? 'the table has a trigger with a transition table' : undefined
 }
 
+/** A compressed chunk whose batches are not in order. */
+export interface UnorderedChunk extends RelationName {
+  /** Whether there are rows beside the compressed ones. */
+  readonly partial: boolean
+}
+
 /** Compressed chunks whose batches are not in order, which direct compression leaves behind. */
-export async function listUnorderedChunks(session: Session, table: RelationName): Promise<RelationName[]> {
-  const { rows } = await session.query<RelationName>(sql`
-    select chunk_schema as schema, chunk_name as name from timescaledb_information.chunks
-    where hypertable_schema = ${table.schema} and hypertable_name = ${table.name} and is_compressed
-      and _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass) & 2 = 2
-    order by chunk_schema, chunk_name`)
+export async function listUnorderedChunks(session: Session, table: RelationName): Promise<UnorderedChunk[]> {
+  const { rows } = await session.query<UnorderedChunk>(sql`
+    select chunk_schema as schema, chunk_name as name, status & 8 = 8 as partial
+    from (
+      select chunk_schema, chunk_name,
+        _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass) as status
+      from timescaledb_information.chunks
+      where hypertable_schema = ${table.schema} and hypertable_name = ${table.name} and is_compressed
+    ) c
+    where status & 2 = 2 order by chunk_schema, chunk_name`)
   return rows
 }

@@ -10,6 +10,11 @@ export interface RelationName {
   readonly name: string
 }
 
+/** True for two names of the same relation. */
+export function isSameRelation(left: RelationName, right: RelationName): boolean {
+  return left.schema === right.schema && left.name === right.name
+}
+
 /** What a name stands for. */
 export interface Relation extends RelationName {
   readonly kind: 'table' | 'hypertable' | 'continuous-aggregate' | 'other'
@@ -80,6 +85,19 @@ export async function getRelation(session: Session, name: ObjectName): Promise<R
   const relation = await findRelation(session, name)
   if (relation === undefined) throw relationNotFound(name)
   return relation
+}
+
+/** No such table, object, schema or hypertable; a missing function is something else. */
+const DROPPED: ReadonlySet<string> = new Set(['42P01', '42704', '3F000', 'TS001'])
+
+/** Reads one thing of a list; undefined where it was dropped since the list was read. */
+export async function ifThere<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof QueryError && DROPPED.has(error.sqlState)) return undefined
+    throw error
+  }
 }
 
 /** The error for a name nothing has. */

@@ -1,6 +1,6 @@
 import type { Session } from '../connection/session.ts'
 import { formatName } from '../sql/identifier.ts'
-import { sql } from '../sql/template.ts'
+import { type Sql, sql } from '../sql/template.ts'
 import { can, readCapabilities } from './capabilities.ts'
 import { type RelationSize, toRangeEdge } from './chunk.ts'
 import type { RelationName } from './relation.ts'
@@ -82,16 +82,33 @@ export async function readStorageSummary(
  * analyzed counts by its size, as the planner does it.
  */
 export async function readRowEstimate(session: Session, hypertable: RelationName): Promise<number> {
+  const { rows } = await session.query<{ readonly rows: number | null }>(
+    sql`select sum(e.rows)::bigint as rows from (${await estimateSql(session, hypertable)}) e`,
+  )
+  return rows[0]?.rows ?? 0
+}
+
+/** {@link readRowEstimate} of each chunk, by its schema and name. */
+export async function readChunkRowEstimates(
+  session: Session,
+  hypertable: RelationName,
+): Promise<readonly (RelationName & { readonly rows: number })[]> {
+  const { rows } = await session.query<RelationName & { readonly rows: number | null }>(
+    sql`select e.schema, e.name, e.rows::bigint as rows from (${await estimateSql(session, hypertable)}) e`,
+  )
+  return rows.map((row) => ({ ...row, rows: row.rows ?? 0 }))
+}
+
+async function estimateSql(session: Session, hypertable: RelationName): Promise<Sql> {
   const capabilities = await readCapabilities(session)
   const sameChunk = can(capabilities, 'chunk-relid')
     ? 'k.relid = r.oid'
     : 'k.schema_name = c.chunk_schema and k.table_name = c.chunk_name'
-  const { rows } = await session.query<{ readonly rows: number | null }>(sql`
-    select sum(
+  return sql`
+    select c.chunk_schema as schema, c.chunk_name as name,
       case when r.reltuples > 0 and r.relpages > 0 then r.reltuples / r.relpages else w.density end
         * (pg_relation_size(r.oid) / current_setting('block_size')::float8)
-      + coalesce(s.numrows_pre_compression, 0)
-    )::bigint as rows
+      + coalesce(s.numrows_pre_compression, 0) as rows
     from timescaledb_information.chunks c
     join pg_catalog.pg_namespace n on n.nspname = c.chunk_schema
     join pg_catalog.pg_class r on r.relnamespace = n.oid and r.relname = c.chunk_name
@@ -103,6 +120,5 @@ export async function readRowEstimate(session: Session, hypertable: RelationName
       from pg_catalog.pg_attribute
       where attrelid = ${formatName(hypertable)}::regclass and attnum > 0 and not attisdropped
     ) w
-    where c.hypertable_schema = ${hypertable.schema} and c.hypertable_name = ${hypertable.name}`)
-  return rows[0]?.rows ?? 0
+    where c.hypertable_schema = ${hypertable.schema} and c.hypertable_name = ${hypertable.name}`
 }

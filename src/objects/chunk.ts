@@ -64,8 +64,8 @@ export function decompressChunkSql(capabilities: Capabilities, chunk: ObjectName
 }
 
 /**
- * Compresses one chunk now. Rows that were added to a compressed chunk are compressed too.
- * Compression must be enabled on its table.
+ * Compresses one chunk now. Rows that were added to a compressed chunk are compressed too; one that the server cannot
+ * put in order is made anew. Compression must be enabled on its table.
  * @throws QueryError NOT_FOUND where there is no such chunk.
  */
 export async function compressChunk(
@@ -81,7 +81,8 @@ export async function compressChunk(
   if (state.isCompressed && !state.needsRecompression && options.recompress !== true) {
     return { chunk: name, compressed: false }
   }
-  await runCompression(session, name, compressChunkSql(capabilities, name, options), options.signal)
+  if (state.needsRebuild) await rebuildChunk(session, name, options.signal)
+  else await runCompression(session, name, compressChunkSql(capabilities, name, options), options.signal)
   return { chunk: name, compressed: true }
 }
 
@@ -102,6 +103,18 @@ export async function decompressChunk(
   if (!state.isCompressed) return { chunk: name, decompressed: false }
   await session.query(decompressChunkSql(capabilities, name), toQueryOptions(options.signal))
   return { chunk: name, decompressed: true }
+}
+
+/**
+ * Decompresses a chunk and compresses it again, both or nothing. Where rows lie beside batches that are not in order, the
+ * server (2.23, its policy too) takes them in segment by segment, sorts nothing else, and says that all is in order:
+ * queries then answer wrongly. Only making the chunk anew helps.
+ */
+export async function rebuildChunk(session: Session, chunk: RelationName, signal?: AbortSignal): Promise<void> {
+  await session.transaction(async (tx) => {
+    await tx.query(callFunction('decompress_chunk', [regclass(chunk)]), toQueryOptions(signal))
+    await tx.query(callFunction('compress_chunk', [regclass(chunk)]), toQueryOptions(signal))
+  })
 }
 
 /** Runs a statement on one chunk; a refusal because compression is not enabled says how to enable it. */
@@ -157,7 +170,11 @@ export async function compressChunks(
   requireFeature(capabilities, 'compression')
   const chunks = await getChunkInfo(session, name, toFilter(options))
   const wanted = chunks.filter((chunk) => !chunk.isCompressed || chunk.needsRecompression)
-  return forEachChunk(session, wanted, options, (chunk) => compressChunkSql(capabilities, chunk))
+  return forEachChunk(wanted, options, async (chunk) => {
+    const { needsRebuild } = await getChunkState(session, chunk)
+    if (needsRebuild) await rebuildChunk(session, chunk, options.signal)
+    else await runCompression(session, chunk, compressChunkSql(capabilities, chunk), options.signal)
+  })
 }
 
 /**
@@ -174,18 +191,19 @@ export async function decompressChunks(
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, 'compression')
   const chunks = await getChunkInfo(session, name, { ...toFilter(options), compressed: true })
-  return forEachChunk(session, chunks, options, (chunk) => decompressChunkSql(capabilities, chunk))
+  return forEachChunk(chunks, options, (chunk) =>
+    runCompression(session, chunk, decompressChunkSql(capabilities, chunk), options.signal),
+  )
 }
 
 async function forEachChunk(
-  session: Session,
   chunks: readonly { readonly chunkSchema: string; readonly chunkName: string }[],
   options: ChunkRangeOptions,
-  statementOf: (chunk: RelationName) => Sql,
+  run: (chunk: RelationName) => Promise<void>,
 ): Promise<RelationName[]> {
   const oldestFirst = chunks.map(({ chunkSchema, chunkName }) => ({ schema: chunkSchema, name: chunkName })).reverse()
   for (const [index, chunk] of oldestFirst.entries()) {
-    await runCompression(session, chunk, statementOf(chunk), options.signal)
+    await run(chunk)
     options.onProgress?.({ chunk, done: index + 1, total: oldestFirst.length })
   }
   return oldestFirst

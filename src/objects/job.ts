@@ -51,6 +51,9 @@ export interface AlterJobOptions {
   readonly nextStart?: TimeInput
 }
 
+/** What has to be known of a job whose configuration is changed. */
+type AlteredJob = Pick<Job, 'jobId' | 'kind' | 'name' | 'config'>
+
 /** What adding a job did. */
 export interface AddJobResult {
   readonly jobId: number
@@ -111,11 +114,15 @@ export async function addJob(session: Session, procedure: ObjectName, options: A
 }
 
 /**
- * The statement of {@link alterJob}.
+ * The statement of {@link alterJob}. A new `config` of a policy needs the job itself, as `getJob` gives it: which
+ * hypertable it is for stands in there too.
  * @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL, INVALID_TIME
  */
-export function alterJobSql(capabilities: Capabilities, jobId: number, options: AlterJobOptions): Sql {
+export function alterJobSql(capabilities: Capabilities, job: number | AlteredJob, options: AlterJobOptions): Sql {
+  const jobId = typeof job === 'object' && job !== null ? job.jobId : job
   checkAlter(jobId, options)
+  const config =
+    options.config === undefined || typeof job === 'number' ? options.config : keepRelation(job, options.config)
   requireFeature(capabilities, 'job')
   return callFunction('alter_job', [sql.literal(jobId)], {
     schedule_interval: optionalInterval(options.scheduleInterval),
@@ -123,7 +130,7 @@ export function alterJobSql(capabilities: Capabilities, jobId: number, options: 
     max_retries: options.maxRetries === undefined ? undefined : sql.literal(options.maxRetries),
     retry_period: optionalInterval(options.retryPeriod),
     scheduled: optionalFlag(options.scheduled),
-    config: configSql(options.config),
+    config: configSql(config),
     next_start: optionalTime(options.nextStart),
     fixed_schedule: optionalFlag(options.fixedSchedule),
     initial_start: optionalTime(options.initialStart),
@@ -139,8 +146,7 @@ export async function alterJob(session: Session, jobId: number, options: AlterJo
   checkAlter(jobId, options)
   const capabilities = await readCapabilities(session)
   const job = await getJob(session, jobId)
-  const config = options.config === undefined ? {} : { config: keepRelation(job, options.config) }
-  await session.query(alterJobSql(capabilities, jobId, { ...options, ...config }))
+  await session.query(alterJobSql(capabilities, job, options))
   return getJob(session, jobId)
 }
 
@@ -188,7 +194,7 @@ function checkAlter(jobId: number, options: AlterJobOptions): void {
 }
 
 /** The server takes a configuration with the id of any hypertable, and the policy then drops that one's data. */
-function keepRelation(job: Job, config: JobConfig): JobConfig {
+function keepRelation(job: AlteredJob, config: JobConfig): JobConfig {
   const kept: Record<string, unknown> = {}
   for (const key of ['hypertable_id', 'mat_hypertable_id']) {
     const existing = job.config[key]

@@ -1,5 +1,6 @@
 import type { ContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { type Dimension, isIntegerTime, listDimensions } from '../catalog/dimension.ts'
+import { bucketEndSql } from '../catalog/invalidation.ts'
 import type { RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError } from '../errors.ts'
@@ -17,7 +18,8 @@ interface Window {
   readonly timeType: TimeType
 }
 
-interface LossRow {
+/** The materialized buckets that a refresh would lose; times in the server's own counting. */
+export interface LossRow {
   readonly buckets: number
   readonly first: string | null
   readonly last: string | null
@@ -29,14 +31,13 @@ interface LossRow {
  * @throws PlanError DATA_LOSS_REFUSED
  */
 export async function refuseLoss(session: Session, aggregate: ContinuousAggregate, window: Window): Promise<void> {
-  const [time] = await listDimensions(session, aggregate.sourceStorage)
-  const { signal } = window
-  const { rows } = await session.query<LossRow>(
-    lossSql(aggregate, time, window),
-    signal === undefined ? {} : { signal },
-  )
-  const row = rows[0]
-  if (row === undefined || row.buckets === 0) return
+  const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
+  const edges: Sql[] = []
+  if (window.startTime !== undefined) edges.push(sql`${bucket} >= ${timeSql(window.startTime, window.timeType)}`)
+  if (window.endTime !== undefined)
+    edges.push(sql`${bucketEndSql(aggregate, bucket)} <= ${timeSql(window.endTime, window.timeType)}`)
+  const row = await readLoss(session, aggregate, edges.length === 0 ? sql`true` : sql.join(edges, ' and '), window)
+  if (row.buckets === 0) return
   const [first, last, safeStart] = [row.first, row.last, row.safeStart].map((time) => formatTime(aggregate, time))
   const range = row.buckets === 1 ? `the bucket ${first}` : `${row.buckets} buckets from ${first} to ${last}`
   const safe = safeStart === '' ? 'Give ' : `Give startTime: ${safeStart} or later, or `
@@ -47,6 +48,21 @@ export async function refuseLoss(session: Session, aggregate: ContinuousAggregat
   )
 }
 
+/**
+ * What a refresh of the materialized buckets would lose for which `where` is true; `m` stands for the materialization.
+ */
+export async function readLoss(
+  session: Session,
+  aggregate: ContinuousAggregate,
+  where: Sql,
+  { force = false, signal }: { readonly force?: boolean; readonly signal?: AbortSignal } = {},
+): Promise<LossRow> {
+  const [time] = await listDimensions(session, aggregate.sourceStorage)
+  const statement = lossSql(aggregate, time, where, force)
+  const { rows } = await session.query<LossRow>(statement, signal === undefined ? {} : { signal })
+  return rows[0] ?? { buckets: 0, first: null, last: null, safeStart: null }
+}
+
 /** A time of the server's own counting as one writes it in a call. */
 function formatTime(aggregate: ContinuousAggregate, internal: string | null): string {
   if (internal === null) return ''
@@ -55,23 +71,20 @@ function formatTime(aggregate: ContinuousAggregate, internal: string | null): st
 }
 
 /**
- * Counts the materialized buckets in the window that the refresh would make anew from chunks that no longer exist.
+ * Counts the materialized buckets among these that the refresh would make anew from chunks that no longer exist.
  * The server widens nothing: only buckets that lie wholly in the window are refreshed.
  */
-function lossSql(aggregate: ContinuousAggregate, time: Dimension | undefined, window: Window): Sql {
+function lossSql(aggregate: ContinuousAggregate, time: Dimension | undefined, where: Sql, force: boolean): Sql {
   const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
-  const end = bucketEnd(aggregate, bucket)
+  const end = bucketEndSql(aggregate, bucket)
   const internal = sql.raw('_timescaledb_functions.time_to_internal')
-  const edges: Sql[] = []
-  if (window.startTime !== undefined) edges.push(sql`${bucket} >= ${timeSql(window.startTime, window.timeType)}`)
-  if (window.endTime !== undefined) edges.push(sql`${end} <= ${timeSql(window.endTime, window.timeType)}`)
   return sql`
     with ${rangesSql(aggregate)}, bucket as materialized (
       select distinct ${bucket} as starts, ${end} as ends, ${internal}(${bucket}) as low, ${internal}(${end}) as high
       from ${sql.name(aggregate.materialization)} m
-      where ${edges.length === 0 ? sql`true` : sql.join(edges, ' and ')}
+      where ${where}
     ), lost as (
-      select b.low from bucket b cross join oldest o where ${isLost(aggregate, time, window.force === true)}
+      select b.low from bucket b cross join oldest o where ${isLost(aggregate, time, force)}
     )
     select count(*)::int as buckets, min(low)::text as first, max(low)::text as last,
       (select min(b.low)::text from bucket b where b.low > (select max(low) from lost)) as "safeStart"
@@ -140,15 +153,4 @@ function isEmpty(source: RelationName, time: Dimension | undefined): Sql {
   if (time === undefined || time.columnType === 'uuid') return sql`false`
   const column = sql`s.${sql.column(time.column)}`
   return sql`not exists (select from ${sql.name(source)} s where ${column} >= b.starts and ${column} < b.ends)`
-}
-
-/** Where a bucket ends. Days and months of a bucket with a time zone are counted in that zone. */
-function bucketEnd(aggregate: ContinuousAggregate, bucket: Sql): Sql {
-  const { bucketColumnType: type, bucketInterval: width, bucketTimezone: timezone } = aggregate
-  if (width === undefined) return bucket
-  if (isIntegerTime(type)) return sql`(${bucket} + ${sql.literal(BigInt(width))})`
-  const span = sql`${sql.literal(width)}::interval`
-  if (type !== 'timestamp with time zone') return sql`(${bucket} + ${span})::${sql.raw(type)}`
-  const zone = sql.literal(timezone ?? 'UTC')
-  return sql`((${bucket} at time zone ${zone} + ${span}) at time zone ${zone})`
 }

@@ -123,6 +123,34 @@ describe('on a database', () => {
     expect(await decompressChunk(database.db, a.chunkName)).toEqual({ chunk: named(a), decompressed: false })
   })
 
+  it.each(['compressChunk', 'compressChunks'] as const)('%s puts in order what the server would not', async (way) => {
+    const name = { schema: database.schema, name: `unordered ${way}` }
+    await database.db.query(sql`create table ${sql.name(name)} (time timestamptz not null, "Id" int, v float8)`)
+    await createHypertable(database.db, name, { timeColumn: 'time', chunkTimeInterval: '1 day' })
+    await database.db.query(enableCompressionSql(await readCapabilities(database.db), name, { segmentBy: 'Id' }))
+    // Two batches compressed as they came, overlapping, and rows of one segment beside them.
+    const insert = (from: number, to: number, step: number, direct: string): Promise<unknown> =>
+      database.db.transaction(async (tx) => {
+        await tx.query(sql`select set_config('timescaledb.enable_direct_compress_insert', ${direct}, true)`)
+        await tx.query(sql`insert into ${sql.name(name)}
+          select timestamptz '2025-01-01 00:00Z' + k * interval '1 s', i, k
+          from generate_series(0, 2) i, generate_series(${from}::int, ${to}::int, ${step}::int) k
+          where i < 2 or ${direct} = 'on'`)
+      })
+    await insert(1, 20_000, 2, 'on')
+    await insert(0, 20_000, 2, 'on')
+    await insert(5000, 5100, 3, 'off')
+    const [only] = await getChunkInfo(database.db, name)
+    if (only === undefined) throw new Error('no chunk')
+    if (way === 'compressChunk') await compressChunk(database.db, only)
+    else await compressChunks(database.db, name)
+    expect(await getChunkInfo(database.db, name)).toMatchObject([{ isCompressed: true, needsRecompression: false }])
+    const ordered = await database.db.query<{ v: number }>(
+      sql`select v from ${sql.name(name)} where "Id" = 2 order by time`,
+    )
+    expect(ordered.rows.map(({ v }) => v)).toEqual(Array.from({ length: 20_001 }, (_, index) => index))
+  })
+
   it('compresses rows that came later', async () => {
     const table = await createTable()
     const [newest] = await getChunkInfo(database.db, table)

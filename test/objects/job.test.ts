@@ -30,6 +30,16 @@ describe('the statements', () => {
     expect(alterJobSql(capabilities, 1000, { scheduled: false }).text).toBe(
       'select * from alter_job(1000, scheduled => FALSE)',
     )
+    // The server would take a policy's configuration without its hypertable, or with another one.
+    const policy = {
+      jobId: 5,
+      kind: 'retention',
+      name: 'Retention',
+      config: { hypertable_id: 3, drop_after: '1 day' },
+    } as const
+    const changed = alterJobSql(capabilities, policy, { config: { drop_after: '2 days' } })
+    expect(changed.values).toEqual(['{"drop_after":"2 days","hypertable_id":3}'])
+    expect(() => alterJobSql(capabilities, policy, { config: { hypertable_id: 4 } })).toThrow('cannot be changed')
     expect(deleteJobSql(capabilities, 1000).text).toBe('select * from delete_job(1000)')
     expect(runJobSql(capabilities, 1000).text).toBe('call run_job(1000)')
   })
@@ -228,7 +238,8 @@ describe('on a database', () => {
     const table = own('Sensor "data".1')
     await database.db.query(sql`create table ${sql.name(table)} (time timestamptz not null)`)
     await createHypertable(database.db, table, { timeColumn: 'time' })
-    const { jobId } = await addRetentionPolicy(database.db, table, { dropAfter: '100 years' })
+    const policy = { dropAfter: '100 years', initialStart: '2100-01-01' }
+    const { jobId } = await addRetentionPolicy(database.db, table, policy)
     const { config } = await getJob(database.db, jobId)
     const altered = await alterJob(database.db, jobId, { config: { drop_after: '200 years' } })
     expect(altered).toMatchObject({
