@@ -1,8 +1,9 @@
 import type { LoadTarget } from '../catalog/load-target.ts'
 import { BatchError } from '../errors.ts'
 import { COPY_HEADER, COPY_TRAILER, CopyBuffer } from '../wire/copy-buffer.ts'
+import { type OrderPlan, type SortedRows, sortedRows } from './compressed/order-check.ts'
+import type { ValueOptions } from './encode/value.ts'
 import { sortedOrder, type ValueAt } from './sort.ts'
-import type { ValueOptions } from './value.ts'
 
 /** Rows of a source that go to the server together. */
 export interface RowBatch {
@@ -33,6 +34,8 @@ export interface EncodedBatch {
   readonly order: readonly number[] | Uint32Array
   /** Whether the server is to compress them as they come in. */
   readonly direct: boolean
+  /** Set where the bytes are in the order of compression. */
+  readonly sorted?: SortedRows | undefined
 }
 
 /** How batches are encoded. */
@@ -40,6 +43,8 @@ export interface EncodeRules extends ValueOptions {
   readonly target: LoadTarget
   readonly sort: 'auto' | 'off'
   readonly directCompress: 'auto' | 'on' | 'off'
+  /** How to see whether the bytes are in order; undefined where nobody asks. */
+  readonly order: OrderPlan | undefined
   /** Takes what does not fit out instead of failing. */
   readonly reject: ((rejected: RejectedRow) => void) | undefined
 }
@@ -55,10 +60,13 @@ export function encodeBatch(batch: RowBatch, rules: EncodeRules): EncodedBatch {
     possible && (rules.sort === 'auto' || directCompress === 'auto')
       ? sortedOrder(target, batch.rows, batch.valueAt, rules)
       : undefined
-  const direct =
-    possible && (directCompress === 'on' || (sorted !== undefined && batch.rows / sorted.groups >= leastRowsPerSegment))
+  const large = sorted !== undefined && batch.rows / sorted.groups >= leastRowsPerSegment
+  const direct = possible && (directCompress === 'on' || large)
   const order = direct && sorted !== undefined && rules.sort === 'auto' ? sorted.order : undefined
-  return { ...encodeRows(batch, order ?? inOrder(batch.rows), rules.reject), direct }
+  const encoded = encodeRows(batch, order ?? inOrder(batch.rows), rules.reject)
+  // Of rows declared sorted, each change of the segment ends a compressed batch.
+  const plan = large && order !== undefined ? rules.order : undefined
+  return { ...encoded, direct, sorted: plan && sortedRows(encoded.blocks, encoded.order.length, plan) }
 }
 
 /** Encodes some rows of a batch. */
@@ -66,7 +74,7 @@ export function encodeRows(
   batch: RowBatch,
   order: readonly number[] | Uint32Array,
   reject: ((rejected: RejectedRow) => void) | undefined,
-): Omit<EncodedBatch, 'direct'> {
+): Omit<EncodedBatch, 'direct' | 'sorted'> {
   const buffer = new CopyBuffer()
   const sent = reject === undefined ? order : writeFitting(buffer, batch, order, reject)
   if (reject === undefined) for (const row of order) batch.write(buffer, row)

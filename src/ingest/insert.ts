@@ -13,22 +13,28 @@ import {
   conflictSql,
   lastOfKeySql,
 } from './conflict.ts'
-import { type EncodedColumn, rowError, type TableEncoder, tableEncoder, writeAsText } from './encoder.ts'
-import { kindOf, type ValueOptions } from './value.ts'
+import { type EncodedColumn, rowError, type TableEncoder, tableEncoder, writeAsText } from './encode/encoder.ts'
+import { kindOf, type ValueOptions } from './encode/value.ts'
+
+/** A row to be inserted into a table whose rows are `T`: any of its columns, each as what may be written to it. */
+export type InsertRow<T extends object> = {
+  readonly [K in keyof T]?: T[K] | (T[K] extends Date ? string : never) | null
+}
 
 /** How rows are inserted. */
-export interface InsertOptions
+export interface InsertOptions<C extends string = string>
   extends ConflictOptions,
     ValueOptions,
     Pick<QueryOptions, 'signal' | 'timeoutMs' | 'int8' | 'numeric'> {
   /** Columns of the inserted and updated rows to give back; `'*'` for all. Rows that were ignored give nothing. */
-  readonly returning?: '*' | readonly string[]
+  readonly returning?: '*' | readonly C[]
 }
 
 const INSERT_KEYS = Object.keys({
   onConflict: true,
   conflictColumns: true,
   timeUnit: true,
+  timeFormat: true,
   timeZone: true,
   returning: true,
   signal: true,

@@ -2,9 +2,11 @@ import type { RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError, QueryError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
-import { sql } from '../sql/template.ts'
+import { type Sql, sql } from '../sql/template.ts'
 import type { RejectedRow } from './batch.ts'
+import type { SkippedBatch } from './load-option.ts'
 import type { Delivery } from './sender.ts'
+import type { Baseline, RangeFigures } from './verify/verify.ts'
 
 /** What an import is, so that it is not gone on with as another. */
 export interface ImportIdentity {
@@ -15,6 +17,22 @@ export interface ImportIdentity {
   readonly batchBytes: number
   /** Size and hash of a file; undefined where the source cannot be known again. */
   readonly fingerprint: string | undefined
+}
+
+/** What a window leaves for those after it and for a later run. */
+export interface WindowState {
+  /** The rows declared sorted: for each segment its first and last place in the order. */
+  readonly ranges?: readonly (readonly [segment: string, low: number, high: number])[]
+  /** Chunks that were made by it, with what their entry in the catalog is known again by. */
+  readonly chunks?: readonly (readonly [id: number, version: string])[]
+  /** Chunks that were decompressed for it. */
+  readonly decompressed?: readonly RelationName[]
+}
+
+interface WindowRow {
+  readonly start: number
+  readonly rows: number | null
+  readonly state: WindowState | null
 }
 
 interface ImportRow {
@@ -35,8 +53,19 @@ const ledgerSql: readonly string[] = [
     batch_bytes bigint not null, fingerprint text, started_at timestamptz not null default now(), finished_at timestamptz)`,
   `create table if not exists tsdbkit.import_window (
     import_id text not null references tsdbkit.import on delete cascade, start bigint not null,
-    rows bigint, written bigint, skipped bigint, rejected jsonb, primary key (import_id, start))`,
+    rows bigint, written bigint, skipped bigint, rejected jsonb, state jsonb, error text,
+    primary key (import_id, start))`,
+  `create table if not exists tsdbkit.import_range (
+    import_id text not null references tsdbkit.import on delete cascade, range text not null,
+    figures jsonb not null, primary key (import_id, range))`,
 ]
+
+/** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
+function unhurried({ inTransaction }: Session): Sql {
+  // In a transaction the setting would be that of its own commit.
+  const setting = inTransaction ? sql`''` : sql`set_config('synchronous_commit', 'off', true)`
+  return sql`with unhurried as materialized (select ${setting} as v)`
+}
 
 /**
  * The windows of a source that are in the table, in two tables of the schema `tsdbkit`. A window's row is written in the
@@ -47,13 +76,16 @@ export class Ledger {
   readonly batchBytes: number
   /** Rows of the windows that were in the table at the start, by start. */
   readonly done: ReadonlyMap<number, number>
+  /** What those windows left for the next ones to know. */
+  readonly states: readonly WindowState[]
   readonly #id: string
 
-  private constructor(id: string, row: ImportRow, done: ReadonlyMap<number, number>) {
+  private constructor(id: string, row: ImportRow, windows: readonly WindowRow[]) {
     this.#id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
-    this.done = done
+    this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
+    this.states = windows.flatMap(({ state }) => (state === null ? [] : [state]))
   }
 
   /**
@@ -66,6 +98,7 @@ export class Ledger {
     const target = formatName(identity.table)
     const { unit, batchRows, batchBytes } = identity
     const fingerprint = identity.fingerprint ?? null
+    // Waits for the disk: a server that crashes before the first window would forget the import, which windows refer to.
     await session.query(sql`insert into tsdbkit.import (id, target, unit, batch_rows, batch_bytes, fingerprint)
       values (${id}, ${target}, ${unit}, ${batchRows}, ${batchBytes}, ${fingerprint}) on conflict do nothing`)
     const { rows } = await session.query<ImportRow>(sql`
@@ -76,27 +109,85 @@ export class Ledger {
     if (row.target !== target) throw drift(id, `goes into ${row.target}, not ${target}`)
     if (row.unit !== unit) throw drift(id, `was cut by ${row.unit}s, which other options do not allow any more`)
     if (row.fingerprint !== fingerprint) throw drift(id, 'began with another source: size or content have changed')
-    const windows = await session.query<{ start: number; rows: number | null }>(
-      sql`select start, rows from tsdbkit.import_window where import_id = ${id}`,
+    const windows = await session.query<WindowRow>(
+      sql`select start, rows, state from tsdbkit.import_window where import_id = ${id} order by start`,
     )
-    return new Ledger(id, row, new Map(windows.rows.map((one) => [one.start, one.rows ?? 0])))
+    return new Ledger(id, row, windows.rows)
   }
 
-  /** Takes a window for this transaction. @returns false where it is in the table already */
-  async claim(tx: Session, start: number): Promise<boolean> {
-    const { rowCount } = await tx.query(sql`insert into tsdbkit.import_window (import_id, start)
-      values (${this.#id}, ${start}) on conflict do nothing`)
+  /**
+   * Takes a window for this transaction, and notes what it will most likely come to: then it is written once only.
+   * @returns false where it is in the table already
+   */
+  async claim(tx: Session, start: number, rows?: number): Promise<boolean> {
+    const expected = rows ?? null
+    const { rowCount } = await tx.query(sql`insert into tsdbkit.import_window (import_id, start, rows, written, skipped)
+      values (${this.#id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0})
+      on conflict do nothing`)
     return rowCount === 1
   }
 
   /** Notes what a window came to. */
-  async record(tx: Session, start: number, delivery: Delivery, rejected: readonly RejectedRow[]): Promise<void> {
+  async record(
+    tx: Session,
+    start: number,
+    delivery: Pick<Delivery, 'written' | 'skipped'>,
+    rejected: readonly RejectedRow[],
+    state?: WindowState,
+  ): Promise<void> {
     const { written, skipped } = delivery
     const noted = rejected.length === 0 ? null : JSON.stringify(rejected, plain)
     await tx.query(sql`update tsdbkit.import_window
       set rows = ${written + skipped + rejected.length}, written = ${written}, skipped = ${skipped},
-        rejected = ${noted}::jsonb
+        rejected = ${noted}::jsonb, state = ${state === undefined ? null : JSON.stringify(state)}::jsonb
       where import_id = ${this.#id} and start = ${start}`)
+  }
+
+  /** Notes that a window is left out, with the reason. @returns false where it is in the table already */
+  async leaveOut(tx: Session, start: number, rows: number, reason: string): Promise<boolean> {
+    const { rowCount } = await tx.query(sql`
+      insert into tsdbkit.import_window (import_id, start, rows, written, skipped, error)
+      values (${this.#id}, ${start}, ${rows}, 0, 0, ${plain('', reason)}) on conflict do nothing`)
+    return rowCount === 1
+  }
+
+  /** All windows that were left out, also by runs before. */
+  async leftOut(session: Session): Promise<SkippedBatch[]> {
+    const { rows } = await session.query<SkippedBatch>(sql`
+      select start as first, coalesce(rows, 0) as rows, error as reason from tsdbkit.import_window
+      where import_id = ${this.#id} and error is not null order by start`)
+    return rows
+  }
+
+  /** What became of a window that this run did not write. @returns the rejected rows; undefined: all were left out */
+  async outcome(session: Session, start: number): Promise<ReadonlySet<number> | undefined> {
+    const { rows } = await session.query<{ rejected: RejectedRow[] | null; error: string | null }>(sql`
+      select rejected, error from tsdbkit.import_window where import_id = ${this.#id} and start = ${start}`)
+    const [window] = rows
+    if (window === undefined || window.error !== null) return undefined
+    return new Set((window.rejected ?? []).map(({ row }) => row))
+  }
+
+  /** What ranges of the table held before the import, for all of its runs. */
+  baseline(session: Session): Baseline {
+    return {
+      keep: async (range, figures) => {
+        await session.query(sql`insert into tsdbkit.import_range (import_id, range, figures)
+          values (${this.#id}, ${range}, ${JSON.stringify(figures)}::jsonb) on conflict do nothing`)
+        const { rows } = await session.query<{ figures: RangeFigures }>(sql`
+          select figures from tsdbkit.import_range where import_id = ${this.#id} and range = ${range}`)
+        return rows[0]?.figures ?? figures
+      },
+    }
+  }
+
+  /** Whether what ranges held before is known: it must be noted from the first window on. */
+  async hasBaseline(session: Session): Promise<boolean> {
+    if (this.done.size === 0) return true
+    const { rows } = await session.query<{ there: boolean }>(
+      sql`select exists (select from tsdbkit.import_range where import_id = ${this.#id}) as there`,
+    )
+    return rows[0]?.there === true
   }
 
   /** All rows that were rejected, also by runs before. */
@@ -108,13 +199,14 @@ export class Ledger {
   }
 
   async finish(session: Session): Promise<void> {
-    await session.query(sql`update tsdbkit.import set finished_at = now() where id = ${this.#id}`)
+    await session.query(sql`${unhurried(session)}
+      update tsdbkit.import set finished_at = now() from unhurried where id = ${this.#id} and v is not null`)
   }
 }
 
 async function createTables(session: Session): Promise<void> {
   const { rows } = await session.query<{ there: boolean }>(
-    sql`select pg_catalog.to_regclass('tsdbkit.import_window') is not null as there`,
+    sql`select pg_catalog.to_regclass('tsdbkit.import_range') is not null as there`,
   )
   if (rows[0]?.there) return
   for (const text of ledgerSql) {

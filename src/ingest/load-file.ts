@@ -1,21 +1,42 @@
 import { quoteLiteral } from '../sql/literal.ts'
 import { invalidOption } from '../sql/option.ts'
-import type { ByteSource } from './byte-source.ts'
-import { type CsvFormat, CsvReader, csvRows } from './csv.ts'
-import { encodedColumns, writable } from './encoder.ts'
-import { columnPairs } from './layout.ts'
+import { encodedColumns, writable } from './encode/encoder.ts'
+import { columnPairs } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import { loadRows, sendRules } from './load-rows.ts'
 import type { LoadRun } from './load-run.ts'
-import { ndjsonRows } from './ndjson.ts'
 import { Sender } from './sender.ts'
+import type { ByteSource } from './source/byte-source.ts'
+import { type CsvFormat, CsvReader, csvFormat, csvRows } from './source/csv.ts'
+import { influxRows } from './source/influx.ts'
+import { jsonRows } from './source/json.ts'
+import { ndjsonRows } from './source/ndjson.ts'
 
-/** Loads a file or stream of CSV, TSV or NDJSON. */
+/** The rows of a format in which they are objects; undefined for any other. */
+export function objectRows(
+  { format, name }: Pick<ByteSource, 'format' | 'name'>,
+  bytes: AsyncIterable<Buffer>,
+  { measurement, measurementColumn, missingTime, timeUnit }: LoadSettings,
+  timeColumn = 'time',
+  isWhole = true,
+): AsyncGenerator<object> | undefined {
+  if (format === 'ndjson') return ndjsonRows(bytes, name)
+  if (format === 'json') return jsonRows(bytes, name, isWhole)
+  if (format !== 'influx') return undefined
+  const now = BigInt(Date.now()) * 1_000_000n
+  const unit = { ns: 1n, us: 1000n, ms: 1_000_000n, s: 1_000_000_000n }[timeUnit ?? 'ns']
+  const missing = missingTime === 'now' ? now / unit : undefined
+  return influxRows(bytes, name, { measurement, measurementColumn, timeColumn, missingTime: missing })
+}
+
+/** Loads a file or stream of text. */
 export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadReport> {
   run.input = source
-  if (source.format === 'ndjson') {
+  const objects = objectRows(source, source.bytes, run.settings, run.target.time?.column)
+  if (objects !== undefined) {
     await run.openLedger('row', source.fingerprint)
-    return loadRows(run, ndjsonRows(source.bytes, source.name))
+    run.path = { kind: 'binary', reason: `${source.format} is parsed` }
+    return loadRows(run, objects, undefined, true)
   }
   const format = csvFormat(source, run.settings)
   const reader = new CsvReader(source.bytes, source.name)
@@ -37,12 +58,6 @@ function headerOf(first: IteratorResult<readonly (string | null)[]>, name: strin
   return first.value.map((value) => value ?? '')
 }
 
-function csvFormat({ format }: ByteSource, { delimiter, nullText = '' }: LoadSettings): CsvFormat {
-  const chosen = delimiter ?? (format === 'tsv' ? '\t' : ',')
-  if (Buffer.byteLength(chosen) === 1 && !'\r\n"'.includes(chosen)) return { delimiter: chosen, nullText }
-  throw invalidOption('Option delimiter must be one character of ASCII, no quote and no line end.')
-}
-
 async function withoutHeader({ table, settings }: LoadRun): Promise<readonly string[]> {
   return Array.isArray(settings.columns) ? settings.columns : writable(table)
 }
@@ -52,6 +67,8 @@ function whyParsed(given: readonly string[], settings: LoadSettings): string | u
   if (columnPairs(given, settings.columns).length < given.length) return 'not all of its columns are loaded'
   if (Object.keys(settings.constants ?? {}).length > 0) return 'constants are added'
   if (settings.timeUnit !== undefined) return 'the option timeUnit'
+  if (settings.timeFormat !== undefined) return 'the option timeFormat'
+  if (settings.verify === true) return 'its values are verified'
   if (settings.onBadRow !== undefined && settings.onBadRow !== 'stop') return 'bad rows are looked for'
   return undefined
 }

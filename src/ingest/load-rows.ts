@@ -1,24 +1,36 @@
+import { stat } from 'node:fs/promises'
+import { whyNotSorted } from '../catalog/chunk-version.ts'
 import type { TableDescription } from '../catalog/column.ts'
 import type { RowBatch } from './batch.ts'
-import type { ColumnSource } from './column-source.ts'
+import { type OrderPlan, orderPlan } from './compressed/order-check.ts'
 import { conflictRule } from './conflict.ts'
-import { type InputRow, type TableEncoder, UnreadableRow, writable } from './encoder.ts'
-import { layoutEncoder } from './layout.ts'
+import { type InputRow, type TableEncoder, UnreadableRow, writable } from './encode/encoder.ts'
+import { layoutEncoder } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import type { LoadRun } from './load-run.ts'
-import { parquetGroups, type RowGroup } from './parquet.ts'
-import { type RowsInput, rowChunks } from './row-source.ts'
 import { Sender, type SendRules } from './sender.ts'
+import type { ColumnSource } from './source/column-source.ts'
+import { parquetGroups, type RowGroup } from './source/parquet.ts'
+import { type RowsInput, rowChunks, valueSize } from './source/row-source.ts'
 
 /**
  * Loads rows one after another.
  * @param given - the names of their values, where they are arrays of a known order
+ * @param isSparse - whether it is usual that a later row has a property the first ones lack
  */
-export async function loadRows(run: LoadRun, source: RowsInput, given?: readonly string[]): Promise<LoadReport> {
+export async function loadRows(
+  run: LoadRun,
+  source: RowsInput,
+  given?: readonly string[],
+  isSparse = false,
+): Promise<LoadReport> {
   const { settings, table } = run
   let prepared: { readonly encoder: TableEncoder; readonly sender: Sender } | undefined
   return run.drive(rowChunks(source, settings, settings.signal), async ({ rows, first }) => {
-    prepared ??= await prepare(run, layoutEncoder(table, given ?? givenColumns(rows, table, settings), settings))
+    prepared ??= await prepare(
+      run,
+      layoutEncoder(table, given ?? givenColumns(rows, table, settings, isSparse), settings),
+    )
     const { encoder, sender } = prepared
     const batch: RowBatch = {
       first,
@@ -35,11 +47,18 @@ export async function loadRows(run: LoadRun, source: RowsInput, given?: readonly
 function givenColumns(
   rows: readonly InputRow[],
   table: TableDescription,
-  { columns }: LoadSettings,
+  { columns, constants }: LoadSettings,
+  isSparse: boolean,
 ): readonly string[] {
   if (rows.some((row) => Array.isArray(row))) return Array.isArray(columns) ? columns : writable(table)
   const names = new Set<string>()
   for (const row of rows) if (!(row instanceof UnreadableRow)) for (const name in row) names.add(name)
+  if (isSparse && columns === undefined) {
+    // Where nothing is left out, NULL is what there would be anyway.
+    for (const { name, hasDefault, generated } of table.columns) {
+      if (!hasDefault && generated === undefined && constants?.[name] === undefined) names.add(name)
+    }
+  }
   return [...names]
 }
 
@@ -50,7 +69,8 @@ export async function loadColumns(run: LoadRun, columns: Map<string, ColumnSourc
   const { sender } = await prepare(run, encoder)
   const write = encoder.fromColumns(columns)
   const total = columns.values().next().value?.length ?? 0
-  return run.drive(ranges(total, settings, run), async ({ first, rows }) => ({
+  const size = rowBytes(columns, total)
+  return run.drive(ranges(total, settings, run, size), async ({ first, rows }) => ({
     sender,
     batch: columnBatch(encoder, columns, { first, offset: first, rows }, write),
   }))
@@ -60,16 +80,27 @@ async function* ranges(
   total: number,
   { batchRows, batchBytes }: LoadSettings,
   run: LoadRun,
+  rowSize: number,
 ): AsyncGenerator<{ readonly first: number; readonly rows: number }> {
-  // Until it is known how large rows are, few of them are taken; the windows of an import are all of one size.
-  let size = run.ledger === undefined ? Math.min(batchRows, 1000) : batchRows
   for (let first = 0; first < total; ) {
-    const rows = Math.min(size, total - first)
+    // The windows of an import are all of one size.
+    const fitting =
+      run.ledger === undefined ? Math.floor(batchBytes / Math.max(run.bytesPerRow, rowSize, 1)) : batchRows
+    const rows = Math.min(Math.max(1, Math.min(batchRows, fitting)), total - first)
     yield { first, rows }
     first += rows
-    if (run.ledger === undefined)
-      size = Math.max(1, Math.min(batchRows, Math.floor(batchBytes / Math.max(run.bytesPerRow, 1))))
   }
+}
+
+/** About what a row will weigh when it is sent, from some of all. */
+function rowBytes(columns: ReadonlyMap<string, ColumnSource>, total: number): number {
+  const samples = Math.min(total, 200)
+  let bytes = 2 * samples
+  for (let sample = 0; sample < samples; sample++) {
+    const row = Math.floor((sample * total) / samples)
+    for (const { typed, get } of columns.values()) bytes += typed === undefined ? valueSize(get(row)) : 12
+  }
+  return samples === 0 ? 0 : bytes / samples
 }
 
 async function prepare(
@@ -77,6 +108,7 @@ async function prepare(
   encoder: TableEncoder,
 ): Promise<{ readonly encoder: TableEncoder; readonly sender: Sender }> {
   const columns = encoder.columns
+  await run.verifyColumns(columns)
   return { encoder, sender: new Sender(await sendRules(run, columns, 'format binary')) }
 }
 
@@ -87,7 +119,11 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
   let group: RowGroup | undefined
   let write: ReturnType<TableEncoder['fromColumns']> | undefined
   run.path = { kind: 'binary', reason: 'Parquet is read by columns' }
+  const { size } = await stat(path)
   return run.drive(groupRanges(path, settings), async ({ group: from, first, rows }) => {
+    // The file is not read from front to back: its bytes are taken by rows.
+    const share = (from.first + first + rows) / from.totalRows
+    run.input = { bytesRead: Math.round(size * share), totalBytes: size }
     prepared ??= await prepare(run, layoutEncoder(table, [...from.columns.keys()], settings))
     const { encoder, sender } = prepared
     if (group !== from || write === undefined) write = encoder.fromColumns(from.columns)
@@ -144,7 +180,23 @@ export async function sendRules(
   const conflict = await conflictRule(session, table, names, settings)
   const skipBad = settings.onBadRow !== undefined && settings.onBadRow !== 'stop'
   const direct = settings.directCompress === 'on'
-  return { table, columns, target, conflict, format, settings: transaction, direct, skipBad }
+  const order = format === 'format binary' ? await orderRules(run, names) : 'records are passed through unsorted'
+  const decompress = conflict.onConflict === 'update' && (settings.recompress ?? 'end') === 'end'
+  return { table, columns, target, conflict, format, settings: transaction, direct, skipBad, order, decompress }
+}
+
+/** How to see whether rows are in the order of compression, or why they are not declared so. */
+async function orderRules(
+  { session, table, target, settings }: LoadRun,
+  names: readonly string[],
+): Promise<OrderPlan | string> {
+  const { directCompress, clientSorted, sort } = settings
+  if (clientSorted === 'off') return 'clientSorted is off'
+  if (sort === 'off') return 'sort is off'
+  if (directCompress === 'off' || target.notDirect !== undefined) return 'rows are not compressed as they come in'
+  const sent = names.flatMap((name) => table.columns.find((column) => column.name === name) ?? [])
+  const plan = orderPlan(target, sent)
+  return typeof plan === 'string' ? plan : ((await whyNotSorted(session, table, target.segmentBy)) ?? plan)
 }
 
 function originalOf(row: InputRow | undefined): unknown {

@@ -1,16 +1,20 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { TableDescription } from '../catalog/column.ts'
-import { type LoadTarget, listUnorderedChunks } from '../catalog/load-target.ts'
-import { cancelledError, isSerializationFailure } from '../connection/server-error.ts'
+import type { LoadTarget } from '../catalog/load-target.ts'
+import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
-import { BatchError, ConnectionError, QueryError, TimescaleError } from '../errors.ts'
-import { formatName } from '../sql/identifier.ts'
+import { invalidOption } from '../sql/option.ts'
 import { sql } from '../sql/template.ts'
 import { type EncodedBatch, encodeBatch, type RejectedRow, type RowBatch } from './batch.ts'
+import { LoadCompression } from './compressed/load-compression.ts'
+import { OrderDoubt } from './compressed/sorted-load.ts'
 import { DeadLetterFile } from './dead-letter.ts'
+import type { EncodedColumn } from './encode/encoder.ts'
 import { Ledger } from './ledger.ts'
-import type { LoadReport, LoadSettings } from './load-option.ts'
+import { explainFailure, mayPass, pause } from './load-failure.ts'
+import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import type { Delivery, Sender } from './sender.ts'
+import { countLines } from './source/csv.ts'
+import { Verification, type VerifyReport } from './verify/verify.ts'
 
 /** What is sent for one chunk of the source. */
 export type Prepared = PreparedRows | PreparedBytes
@@ -28,6 +32,17 @@ interface PreparedBytes {
   readonly sender: Sender
 }
 
+/** A part of the source that is written in one transaction. */
+interface Window {
+  readonly start: number
+  /** Undefined where only the server counts them. */
+  readonly rows: number | undefined
+  readonly direct: boolean
+  readonly rejected: readonly RejectedRow[]
+}
+
+type SkippedPart = Pick<SkippedBatch, 'first' | 'rows'>
+
 /** One load under way: reads, encodes and sends beside each other, and counts. */
 export class LoadRun {
   readonly session: Session
@@ -36,7 +51,10 @@ export class LoadRun {
   settings: LoadSettings
   /** Set for an import that can be gone on with. */
   ledger: Ledger | undefined
+  /** Whether the table was made by this load. */
+  created = false
   path: LoadReport['path'] = { kind: 'binary', reason: 'values are encoded here' }
+  readonly compression: LoadCompression
   /** What a file or stream says about how far it is read. */
   input: { readonly bytesRead: number | undefined; readonly totalBytes: number | undefined } | undefined
   readonly #start: number = performance.now()
@@ -49,12 +67,14 @@ export class LoadRun {
     batches: 0,
     retried: 0,
     resumed: 0,
-    direct: 0,
     bytes: 0,
   }
   readonly #notices = new Set<string>()
   readonly #deadLetters: DeadLetterFile | undefined
   readonly #inFlight = new Set<Promise<void>>()
+  #verification: Verification | undefined
+  #verified: VerifyReport | undefined
+  #skipped: SkippedBatch[] = []
   #failure: { readonly error: unknown } | undefined
   #sender: Sender | undefined
 
@@ -63,6 +83,7 @@ export class LoadRun {
     this.table = table
     this.target = target
     this.settings = settings
+    this.compression = new LoadCompression(session, table, target, settings)
     const { onBadRow } = settings
     this.#deadLetters = typeof onBadRow === 'object' ? new DeadLetterFile(onBadRow.file) : undefined
   }
@@ -79,6 +100,7 @@ export class LoadRun {
     const identity = { table: this.table, unit, batchRows, batchBytes, fingerprint }
     this.ledger = await Ledger.open(this.session, importId, identity)
     this.settings = { ...this.settings, batchRows: this.ledger.batchRows, batchBytes: this.ledger.batchBytes }
+    this.compression.resume(this.ledger.states)
   }
 
   /** Sends every chunk. @throws what the source or a batch fails with, after all that was under way has ended */
@@ -89,7 +111,10 @@ export class LoadRun {
       return this.#report()
     } catch (error) {
       await this.#settle()
-      throw this.#explain(this.#failure?.error ?? error)
+      const left = this.session.inTransaction ? 0 : await this.compression.abandon()
+      const { written, read } = this.#count
+      const kept = { written, read, created: this.created, decompressed: left }
+      throw explainFailure(this.#failure?.error ?? error, this.session, kept)
     } finally {
       await chunks.return(undefined)
       await this.#deadLetters?.close()
@@ -110,23 +135,91 @@ export class LoadRun {
     this.#check()
   }
 
+  /** Begins to count what is written, for the option verify. @throws UsageError where an import began without it */
+  async verifyColumns(columns: readonly EncodedColumn[]): Promise<void> {
+    if (this.settings.verify !== true) return
+    if ((await this.ledger?.hasBaseline(this.session)) === false) {
+      throw invalidOption('Option verify must be given from the first run of an import on.')
+    }
+    const baseline = this.ledger?.baseline(this.session)
+    this.#verification = new Verification(this.table, this.target, columns, this.settings, baseline)
+  }
+
   async #takeRows({ batch, sender }: PreparedRows): Promise<void> {
-    if (this.#isDone(batch.first)) return
-    const rejected: RejectedRow[] = []
-    const encoded = await this.#timed('encode', async () => this.#encode(batch, rejected))
+    await this.#verification?.before(this.session, batch)
+    if (this.#isDone(batch.first)) return this.#countOther(batch)
+    const part = { first: batch.first, rows: batch.rows }
     this.#count.read += batch.rows
+    let rejected: RejectedRow[] = []
+    const encoded = await this.#decided(part, () => {
+      rejected = []
+      return this.#timed('encode', async () => this.#encode(batch, sender, rejected))
+    })
+    if (encoded === undefined) return
     this.#count.bytes += encoded.bytes
     await this.#room()
-    this.#dispatch(this.#deliver((tx) => sender.send(tx, batch, encoded), batch.first, encoded.direct, rejected))
+    // Only the first sending is in its place in the order.
+    let order = this.compression.order(encoded)
+    const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected }
+    const deliver = (): Promise<Delivery> => {
+      const own = order
+      order = undefined
+      return this.#deliver((tx) => sender.send(tx, batch, encoded, own), window).catch((error: unknown) => {
+        if (!(error instanceof OrderDoubt)) throw error
+        return this.#deliver((tx) => sender.send(tx, batch, encoded), window)
+      })
+    }
+    this.#dispatch(this.#decided(part, deliver).then((delivery) => this.#countRows(batch, rejected, delivery)))
+  }
+
+  async #countRows(batch: RowBatch, rejected: readonly RejectedRow[], delivery: Delivery | undefined): Promise<void> {
+    if (this.#verification === undefined || delivery === undefined) return
+    if (delivery === nothing) return this.#countOther(batch)
+    this.#verification.add(batch, new Set([...rejected, ...delivery.rejected].map(({ row }) => row)))
+  }
+
+  /** Counts a batch that another run or loader has written. */
+  async #countOther(batch: RowBatch): Promise<void> {
+    if (this.#verification === undefined) return
+    const rejected = await this.ledger?.outcome(this.session, batch.first)
+    if (rejected !== undefined) this.#verification.add(batch, rejected)
+  }
+
+  /** Runs a step of a batch until it succeeds or the caller decides otherwise; undefined for a batch that is left out. */
+  async #decided<T>(batch: SkippedPart, run: () => Promise<T>): Promise<T | undefined> {
+    const { onBatchError, signal } = this.settings
+    for (let failures = 1; ; failures++) {
+      try {
+        return await run()
+      } catch (error) {
+        if (onBatchError === undefined || signal?.aborted) throw error
+        const decision = await onBatchError(error, { ...batch, failures })
+        if (decision === 'retry') continue
+        if (decision === 'skip') return this.#leaveOut(batch, error)
+        if (decision === 'stop') throw error
+        throw invalidOption("onBatchError must decide 'retry', 'skip' or 'stop'.")
+      }
+    }
+  }
+
+  async #leaveOut(batch: SkippedPart, error: unknown): Promise<undefined> {
+    const reason = error instanceof Error ? error.message : String(error)
+    this.#skipped.push({ ...batch, reason })
+    const { ledger } = this
+    if (ledger === undefined) return
+    await this.session.transaction((tx) => ledger.leaveOut(tx, batch.first, batch.rows, reason))
   }
 
   async #takeBytes({ blocks, lines, sender }: PreparedBytes): Promise<void> {
     if (this.#isDone(lines)) return
     await this.#room()
     const send = async (tx: Session): Promise<Delivery> => sender.sendBytes(tx, blocks, lines)
+    const part = { first: lines, rows: countLines(blocks) }
     const counted = async (): Promise<void> => {
-      const delivery = await this.#deliver(send, lines, this.settings.directCompress === 'on', [])
-      this.#count.read += delivery.written + delivery.skipped
+      const direct = this.settings.directCompress === 'on' && !sender.staged
+      const window = { start: lines, rows: undefined, direct, rejected: [] }
+      const delivery = await this.#decided(part, () => this.#deliver(send, window))
+      this.#count.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
     }
     this.#dispatch(counted())
   }
@@ -137,11 +230,11 @@ export class LoadRun {
     return rows !== undefined
   }
 
-  #encode(batch: RowBatch, rejected: RejectedRow[]): EncodedBatch {
+  #encode(batch: RowBatch, sender: Sender, rejected: RejectedRow[]): EncodedBatch {
     const { onBadRow } = this.settings
     const reject =
       onBadRow === undefined || onBadRow === 'stop' ? undefined : (row: RejectedRow): void => void rejected.push(row)
-    return encodeBatch(batch, { ...this.settings, target: this.target, reject })
+    return encodeBatch(batch, { ...this.settings, ...this.compression.encoding(sender), target: this.target, reject })
   }
 
   /** Waits until a connection is free for the next batch. */
@@ -164,22 +257,22 @@ export class LoadRun {
 
   async #deliver(
     send: (tx: Session) => Promise<Delivery>,
-    start: number,
-    direct: boolean,
-    rejected: readonly RejectedRow[],
+    { start, rows, direct, rejected }: Window,
   ): Promise<Delivery> {
     const { ledger } = this
     const delivery = await this.#withRetries(async (tx) => {
       if (ledger === undefined) return send(tx)
-      if (!(await ledger.claim(tx, start))) return nothing
+      if (!(await ledger.claim(tx, start, rows))) return nothing
       const sent = await send(tx)
-      await ledger.record(tx, start, sent, [...rejected, ...sent.rejected])
+      const bad = [...rejected, ...sent.rejected]
+      // Most windows come to what was noted when they were claimed.
+      if (sent.written !== rows || sent.state !== undefined) await ledger.record(tx, start, sent, bad, sent.state)
       return sent
     })
     // Another loader of the same import has written it, or this one whose COMMIT had no answer.
     if (delivery === nothing) return nothing
     this.#count.batches++
-    if (direct) this.#count.direct++
+    this.compression.count(delivery, direct)
     this.#count.written += delivery.written
     this.#count.skipped += delivery.skipped
     for (const notice of delivery.notices) this.#notices.add(notice)
@@ -196,7 +289,7 @@ export class LoadRun {
       try {
         return await this.session.transaction(send, signal === undefined ? {} : { signal })
       } catch (error) {
-        if (this.session.inTransaction || attempt >= retries || !mayPass(error, this.ledger)) throw error
+        if (this.session.inTransaction || attempt >= retries || !mayPass(error, this.ledger !== undefined)) throw error
         this.#count.retried++
         await pause(attempt, signal)
       }
@@ -206,48 +299,38 @@ export class LoadRun {
   /** What remains when all rows are written. */
   async #finish(): Promise<void> {
     await this.#sender?.restore(this.session)
+    if (this.#verification !== undefined) this.#verified = await this.#verification.compare(this.session)
     if (this.ledger !== undefined) {
       // From the ledger, where also those of runs before are.
       await this.#deadLetters?.replace(await this.ledger.rejected(this.session))
       await this.ledger.finish(this.session)
+      if (this.settings.onBatchError !== undefined) this.#skipped = await this.ledger.leftOut(this.session)
     }
-    if (this.#count.direct > 0 && this.settings.recompress !== 'never') {
-      await this.#timed('recompress', () => this.#recompress())
-    }
+    await this.#timed('recompress', () => this.compression.finish())
     if (this.#count.written > 0 && this.settings.analyze !== false) {
       await this.#timed('analyze', () => this.session.query(sql`analyze ${sql.name(this.table)}`))
-    }
-  }
-
-  #recompressed = 0
-
-  async #recompress(): Promise<void> {
-    for (const chunk of await listUnorderedChunks(this.session, this.table)) {
-      await this.session.query(sql`select compress_chunk(${formatName(chunk)}::regclass, true)`)
-      this.#recompressed++
     }
   }
 
   #report(): LoadReport {
     const count = this.#count
     const seconds = { ...this.#seconds, total: (performance.now() - this.#start) / 1000 }
-    const { directCompress } = this.settings
-    const bytes = this.path.kind === 'csv' ? 'records are passed through unsorted' : undefined
-    const few = 'batches with too few rows per segment and chunk'
-    const why = directCompress === 'off' ? 'directCompress is off' : (this.target.notDirect ?? bytes ?? few)
     return {
       rowsRead: count.read,
       rowsWritten: count.written,
       rowsSkipped: count.skipped,
       rowsRejected: count.rejected,
       rowsResumed: count.resumed,
+      created: this.created,
       batches: count.batches,
+      skippedBatches: this.#skipped,
+      verified: this.#verified,
       retried: count.retried,
       path: this.path,
-      directCompress: { batches: count.direct, reason: count.direct === count.batches ? undefined : why },
-      recompressedChunks: this.#recompressed,
+      ...this.compression.report(this.path),
       seconds,
       limit: limitOf(seconds),
+      parallel: this.settings.parallel,
       notices: [...this.#notices],
     }
   }
@@ -260,6 +343,7 @@ export class LoadRun {
       bytes: this.input?.bytesRead ?? bytes,
       totalBytes: this.input?.totalBytes,
       seconds: (performance.now() - this.#start) / 1000,
+      limit: limitOf(this.#seconds),
     })
   }
 
@@ -282,42 +366,9 @@ export class LoadRun {
       this.#seconds[stage] += (performance.now() - start) / 1000
     }
   }
-
-  /** The same error, which says what stays. */
-  #explain(error: unknown): unknown {
-    const { written } = this.#count
-    if (written === 0 || this.session.inTransaction) return error
-    const stays = `${written} rows of other batches are written and stay.`
-    const message = `${error instanceof Error ? error.message : String(error)} ${stays}`
-    if (error instanceof BatchError) return new BatchError(message, error)
-    if (error instanceof QueryError) return new QueryError(error.code, message, error)
-    if (error instanceof ConnectionError) return new ConnectionError(error.code, message, error)
-    if (error instanceof TimescaleError) return error
-    const { read } = this.#count
-    return new BatchError(`The source failed after row ${read}: ${message}`, {
-      row: read,
-      rowCount: read,
-      cause: error,
-    })
-  }
 }
 
 const nothing: Delivery = { written: 0, skipped: 0, rejected: [], notices: [] }
-
-/** Whether the same batch may succeed when it is sent again, and not be written twice. */
-function mayPass(error: unknown, ledger: Ledger | undefined): boolean {
-  // Whether a lost COMMIT has happened is what the ledger knows.
-  if (ledger !== undefined && error instanceof ConnectionError && error.code === 'CONNECTION_LOST') return true
-  return (error instanceof ConnectionError && error.retryable) || isSerializationFailure(error)
-}
-
-/** 50 ms, doubled each time up to 5 s, and by chance half to one and a half of it. */
-async function pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
-  const delay = Math.min(50 * 2 ** attempt, 5000) * (0.5 + Math.random())
-  await wait(delay, undefined, signal === undefined ? {} : { signal }).catch((error: unknown) => {
-    throw signal?.aborted ? cancelledError(signal) : error
-  })
-}
 
 function limitOf({ read, encode, server }: { read: number; encode: number; server: number }): LoadReport['limit'] {
   if (read >= encode && read >= server) return 'read'

@@ -1,29 +1,23 @@
-import type { Readable } from 'node:stream'
 import { readTable } from '../catalog/column.ts'
 import { readLoadTarget } from '../catalog/load-target.ts'
+import { readParallel } from '../catalog/parallel.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { invalidOption } from '../sql/option.ts'
-import { fingerprint, isBytes, openBytes, parquetPath } from './byte-source.ts'
-import type { ColumnsInput } from './column-source.ts'
+import { createTarget } from './create/plan-load.ts'
 import { loadBytes } from './load-file.ts'
-import { type LoadOptions, type LoadReport, loadSettings } from './load-option.ts'
+import { type LoadOptions, type LoadReport, type LoadSettings, loadSettings } from './load-option.ts'
 import { loadColumns, loadParquet, loadRows } from './load-rows.ts'
 import { LoadRun } from './load-run.ts'
-import { isRows, type RowsInput, toColumns } from './row-source.ts'
-
-/**
- * What can be loaded: rows (objects by column name, or arrays in the order of `columns`) from an array, an iterable or an
- * async iterable; columns by name as arrays and typed arrays; a table of Arquero, flechette or apache-arrow; the path of a
- * CSV, TSV, NDJSON (each also `.gz`) or Parquet file, with `-` for standard input; a stream of its bytes, or of rows.
- */
-export type LoadSource = RowsInput | ColumnsInput | string | URL | Readable
+import { fingerprint } from './source/byte-source.ts'
+import { type Input, type LoadSource, openInput, settingsOf } from './source/input.ts'
 
 /**
  * Loads a source of any length into a table, in constant memory. Each batch is one transaction; inside of a transaction
  * all of them belong to it. When it fails, the batches before stay, and the error says how many rows that are.
  *
+ * @param sourceFingerprint - what rows are known again by when an import goes on
  * @throws BatchError BATCH_FAILED naming the row that does not fit or that the server refuses
  * @throws QueryError, ConnectionError; UsageError for columns that do not exist; what the source throws
  */
@@ -32,22 +26,43 @@ export async function load(
   name: ObjectName,
   source: LoadSource,
   options: LoadOptions = {},
+  sourceFingerprint?: string,
 ): Promise<LoadReport> {
-  const settings = loadSettings(options, session.inTransaction)
-  if (settings.signal?.aborted) throw cancelledError(settings.signal)
+  const given = await settingsFor(session, options)
+  if (given.signal?.aborted) throw cancelledError(given.signal)
+  const opened = await openInput(source, given)
+  const settings = settingsOf(opened, given)
+  const { created, input } = await createTarget(session, name, opened, settings)
   const table = await readTable(session, name)
   const target = await readLoadTarget(session, table)
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
   }
-  const parquet = parquetPath(source, settings)
-  const bytes = parquet === undefined && isBytes(source) ? await openBytes(source, settings) : undefined
   const run = new LoadRun(session, table, target, settings)
-  if (parquet !== undefined) {
-    await run.openLedger('row', settings.importId === undefined ? undefined : await fingerprint(parquet))
-    return loadParquet(run, parquet)
+  run.created = created
+  await run.compression.check()
+  return drive(run, input, sourceFingerprint)
+}
+
+async function settingsFor(session: Session, options: LoadOptions): Promise<LoadSettings> {
+  const settings = loadSettings(options, session.inTransaction)
+  // Where rows must go in one by one, it is 1.
+  if (options.parallel !== undefined || settings.parallel === 1) return settings
+  return { ...settings, parallel: await readParallel(session) }
+}
+
+async function drive(run: LoadRun, input: Input, sourceFingerprint: string | undefined): Promise<LoadReport> {
+  switch (input.kind) {
+    case 'parquet':
+      await run.openLedger('row', run.settings.importId === undefined ? undefined : await fingerprint(input.path))
+      return loadParquet(run, input.path)
+    case 'bytes':
+      return loadBytes(run, input.bytes)
+    case 'rows':
+      await run.openLedger('row', sourceFingerprint)
+      return loadRows(run, input.rows)
+    case 'columns':
+      await run.openLedger('row')
+      return loadColumns(run, input.columns)
   }
-  if (bytes !== undefined) return loadBytes(run, bytes)
-  await run.openLedger('row')
-  return isRows(source) ? loadRows(run, source) : loadColumns(run, toColumns(source))
 }

@@ -1,11 +1,18 @@
 import type { TableColumn, TableDescription } from '../catalog/column.ts'
 import type { LoadTarget } from '../catalog/load-target.ts'
+import type { RelationName } from '../catalog/relation.ts'
+import { listTouchedChunks } from '../catalog/touched-chunk.ts'
 import { copyLine } from '../connection/copy-in.ts'
 import type { Session } from '../connection/session.ts'
 import { BatchError, QueryError } from '../errors.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { type EncodedBatch, encodeRows, type RejectedRow, type RowBatch } from './batch.ts'
+import type { OrderPlan } from './compressed/order-check.ts'
+import { decompressSql } from './compressed/recompress.ts'
+import type { SortedLoad } from './compressed/sorted-load.ts'
 import { type ConflictRule, columnList, conflictSql, lastOfKeySql } from './conflict.ts'
+import type { WindowState } from './ledger.ts'
+import { atRow, isRowFailure, rejectedRow, withoutLine } from './row-failure.ts'
 
 /** A column to be written. */
 export interface TargetColumn extends Pick<TableColumn, 'name' | 'baseName' | 'typeName'> {
@@ -19,6 +26,18 @@ export interface Delivery {
   readonly skipped: number
   readonly rejected: readonly RejectedRow[]
   readonly notices: readonly string[]
+  /** Why the server did not compress the rows as they came in, though it was asked to. */
+  readonly notDirect?: string | undefined
+  /** Whether the rows were declared sorted. */
+  readonly declared?: boolean
+  readonly state?: WindowState | undefined
+}
+
+/** What a batch may say about its order. */
+export interface BatchOrder {
+  readonly load: SortedLoad
+  /** Whether its ranges were reserved. */
+  readonly apart: boolean
 }
 
 /** Where batches go, and how. */
@@ -35,6 +54,12 @@ export interface SendRules {
   readonly direct: boolean
   /** Whether rows that fail are left out. */
   readonly skipBad: boolean
+  /** How to see whether rows are in the order of compression; or why they are not declared so. Default: they are not. */
+  readonly order?: OrderPlan | string
+  /** Whether chunks of which most is touched are decompressed before an update. */
+  readonly decompress?: boolean
+  /** Whether the rows' types may be others than the table's, so that the server must convert. */
+  readonly staged?: boolean
 }
 
 let stagings = 0
@@ -55,7 +80,7 @@ export class Sender {
    * @throws BatchError naming the line the server refused
    */
   async sendBytes(tx: Session, blocks: readonly Buffer[], lines: number): Promise<Delivery> {
-    await this.#set(tx, this.#rules.direct)
+    await this.#set(tx, this.#rules.direct, false)
     try {
       return await this.#copy(tx, blocks)
     } catch (error) {
@@ -73,10 +98,23 @@ export class Sender {
 
   /**
    * Sends an encoded batch. With `skipBad` a row the server refuses is found and left out, the others are written.
-   * @throws BatchError naming the row the server refused
+   * @throws BatchError naming the row the server refused; OrderDoubt where it must be sent again without `order`
    */
-  async send(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
-    await this.#set(tx, encoded.direct)
+  async send(tx: Session, batch: RowBatch, encoded: EncodedBatch, order?: BatchOrder): Promise<Delivery> {
+    const { sorted } = encoded
+    const declaration = order && sorted && (await order.load.begin(tx, sorted, order.apart))
+    await this.#set(tx, encoded.direct, declaration !== undefined)
+    const delivery = await this.#send(tx, batch, encoded)
+    if (order === undefined || declaration === undefined) return delivery
+    return { ...delivery, declared: true, state: await order.load.confirm(tx, declaration) }
+  }
+
+  /** How to see whether rows are in the order of compression, or why they are not declared so. */
+  get order(): OrderPlan | string | undefined {
+    return this.#rules.order
+  }
+
+  async #send(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
     if (this.#rules.skipBad) return this.#sendFitting(tx, batch, encoded)
     try {
       return await this.#copy(tx, encoded.blocks)
@@ -90,10 +128,14 @@ export class Sender {
     if (tx.inTransaction) await setLocal(tx, this.#before)
   }
 
-  async #set(tx: Session, direct: boolean): Promise<void> {
+  async #set(tx: Session, direct: boolean, sorted: boolean): Promise<void> {
     const { settings, target, conflict } = this.#rules
     const wanted = new Map(settings)
-    if (target.notDirect === undefined) wanted.set('timescaledb.enable_direct_compress_copy', direct ? 'on' : 'off')
+    if (target.notDirect === undefined) {
+      wanted.set('timescaledb.enable_direct_compress_copy', direct ? 'on' : 'off')
+      // Also when it is off: the role's own default may be on.
+      if (direct) wanted.set('timescaledb.enable_direct_compress_copy_client_sorted', sorted ? 'on' : 'off')
+    }
     // Without this, an update of more than 100,000 compressed rows fails with 53400.
     if (conflict.onConflict !== 'error' && target.segmentBy.length + target.orderBy.length > 0) {
       wanted.set('timescaledb.max_tuples_decompressed_per_dml_transaction', '0')
@@ -102,17 +144,26 @@ export class Sender {
     for (const [name, value] of before) if (!this.#before.has(name)) this.#before.set(name, value)
   }
 
-  get #staged(): boolean {
-    return this.#rules.conflict.onConflict !== 'error' || this.#rules.columns.some(({ asText }) => asText)
+  /** Whether rows go through a temporary table. */
+  get staged(): boolean {
+    const { conflict, columns, staged = false } = this.#rules
+    return staged || conflict.onConflict !== 'error' || columns.some(({ asText }) => asText)
   }
 
   async #copy(tx: Session, blocks: readonly Buffer[]): Promise<Delivery> {
     const { table, columns, format } = this.#rules
     const names = columnList(columns.map(({ name }) => name))
-    if (this.#staged) return this.#stage(tx, blocks)
+    if (this.staged) return this.#stage(tx, blocks)
     const text = `copy ${sql`${sql.name(table)} (${names})`.text} from stdin (${format})`
     const { rowCount, notices } = await tx.copyIn(text, blocks)
-    return { written: rowCount, skipped: 0, rejected: [], notices: notices.map(({ message }) => message) }
+    const refused = notices.find(({ sqlState, message }) => sqlState === '01000' && message.includes('direct compress'))
+    return {
+      written: rowCount,
+      skipped: 0,
+      rejected: [],
+      notices: notices.map(({ message }) => message),
+      notDirect: refused?.message,
+    }
   }
 
   /** Through a table of this transaction alone, where keys can be compared and texts be cast. */
@@ -125,11 +176,22 @@ export class Sender {
       ${place} bigint generated always as identity, ${sql.join(fields)}) on commit drop`)
     const list = sql.join(columns.map((_, at) => field(at)))
     const copied = await tx.copyIn(`copy ${sql`${staging} (${list})`.text} from stdin (${format})`, blocks)
+    const decompressed = this.#rules.decompress === true ? await this.#decompress(tx, staging) : []
     const { rowCount, notices } = await tx.query(this.#insertSql(staging, place))
     // In a longer transaction many of them would pile up.
     await tx.query(sql`drop table ${staging}`)
     const messages = [...copied.notices, ...notices].map(({ message }) => message)
-    return { written: rowCount, skipped: copied.rowCount - rowCount, rejected: [], notices: messages }
+    const state = decompressed.length === 0 ? undefined : { decompressed }
+    return { written: rowCount, skipped: copied.rowCount - rowCount, rejected: [], notices: messages, state }
+  }
+
+  /** Decompresses the chunks of which most is to be updated. */
+  async #decompress(tx: Session, staging: Sql): Promise<readonly RelationName[]> {
+    const { table, columns, target } = this.#rules
+    const names = new Map(columns.map(({ name }, at) => [name, field(at)]))
+    const chunks = await listTouchedChunks(tx, table, target, { name: staging, columns: names })
+    for (const chunk of chunks) await tx.query(decompressSql(chunk))
+    return chunks
   }
 
   #insertSql(staging: Sql, place: Sql): Sql {
@@ -156,6 +218,8 @@ export class Sender {
 
   async #sendFitting(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
     const total = { written: 0, skipped: 0, rejected: [] as RejectedRow[], notices: [] as string[] }
+    const decompressed: RelationName[] = []
+    let notDirect: string | undefined
     const attempt = async (order: readonly number[], blocks: readonly Buffer[]): Promise<void> => {
       if (order.length === 0) return
       try {
@@ -163,6 +227,8 @@ export class Sender {
         total.written += done.written
         total.skipped += done.skipped
         total.notices.push(...done.notices)
+        notDirect ??= done.notDirect
+        decompressed.push(...(done.state?.decompressed ?? []))
       } catch (error) {
         if (!isRowFailure(error)) throw error
         await this.#withoutBad(tx, batch, order, error, total.rejected, (rest) =>
@@ -171,7 +237,7 @@ export class Sender {
       }
     }
     await attempt(Array.from(encoded.order), encoded.blocks)
-    return total
+    return { ...total, notDirect, ...(decompressed.length > 0 && { state: { decompressed } }) }
   }
 
   /** Finds what is bad: by the line the server names, where that row fails alone too; else by halves. */
@@ -232,35 +298,4 @@ async function setLocal(tx: Session, settings: ReadonlyMap<string, string>): Pro
   // Read before they are set: a target list is evaluated from left to right.
   const { rows } = await tx.query<Record<string, string | null>>(sql`select ${sql.join(calls)}`)
   return new Map([...settings.keys()].map((name, at) => [name, rows[0]?.[`c${at}`] ?? '']))
-}
-
-/** What the values of a row can be to blame for: data, constraint, or a trigger's or view's refusal. */
-function isRowFailure(error: unknown): error is QueryError {
-  return error instanceof QueryError && ['22', '23', '44', 'P0'].includes(error.sqlState.slice(0, 2))
-}
-
-function rejectedRow(batch: RowBatch, row: number, error: QueryError): RejectedRow {
-  return {
-    row: batch.first + row,
-    reason: withoutLine(error.message),
-    sqlState: error.sqlState,
-    source: batch.source(row),
-  }
-}
-
-function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch): QueryError | BatchError {
-  const line = copyLine(error)
-  const row = line === undefined ? undefined : encoded.order[line - 1]
-  if (row === undefined) return error
-  return new BatchError(`Row ${batch.first + row}: ${withoutLine(error.message)}`, {
-    row: batch.first + row,
-    rowCount: batch.first + batch.rows,
-    hint: error.hint,
-    cause: error,
-  })
-}
-
-/** The line is that of the batch, which is sorted and cut anyhow. */
-function withoutLine(message: string): string {
-  return message.replace(/^Line \d+: /, '')
 }

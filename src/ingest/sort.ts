@@ -1,5 +1,6 @@
 import type { LoadTarget } from '../catalog/load-target.ts'
-import type { ValueOptions } from './value.ts'
+import { timeFormatOf } from './encode/time-format.ts'
+import type { ValueOptions } from './encode/value.ts'
 
 /** In which order a batch is sent. */
 export interface SortedOrder {
@@ -27,7 +28,7 @@ export function sortedOrder(
   const { time, segmentBy, orderBy } = target
   if (time === undefined || rows === 0) return undefined
   const first = orderBy[0] ?? { column: time.column, direction: 'desc', nulls: 'first' }
-  const keyOf = time.integer ? integerOf : toNumber
+  const keyOf = time.integer ? integerOf : timeMilliseconds
   const timeKeys = new Float64Array(rows)
   const sortKeys = first.column === time.column ? timeKeys : new Float64Array(rows)
   const groupOf = new Uint32Array(rows)
@@ -53,7 +54,15 @@ export function sortedOrder(
     groupOf[row] = group
     counts[group] = (counts[group] ?? 0) + 1
   }
-  return { order: place(groupOf, sortKeys, chunks, counts), groups: groups.size }
+  // In the direction of time, the rows of a segment are in one order over all chunks, wherever chunks really begin.
+  const falling = first.column === time.column && first.direction === 'desc'
+  const places = falling ? chunks.map((chunk) => -chunk) : chunks
+  return { order: place(groupOf, sortKeys, places, counts), groups: groups.size }
+}
+
+/** Where a value of the time column is, in the unit of the target's chunk length; NaN for what has no known place. */
+export function timeKey(target: LoadTarget, value: unknown, options: ValueOptions): number {
+  return target.time?.integer === true ? integerOf(value) : timeMilliseconds(value, options)
 }
 
 function place(
@@ -105,12 +114,19 @@ function integerOf(value: unknown): number {
 const unitMs = { s: 1000, ms: 1, us: 1e-3, ns: 1e-6 }
 
 /** Milliseconds for what stands for a time, the number itself for a number; NaN for what is neither. */
-function toNumber(value: unknown, { timeUnit }: ValueOptions): number {
+export function timeMilliseconds(value: unknown, options: ValueOptions): number {
+  const { timeUnit } = options
   if (typeof value === 'number') return timeUnit === undefined ? value : value * unitMs[timeUnit]
   if (typeof value === 'bigint') return Number(value) * unitMs[timeUnit ?? 'us']
   if (value instanceof Date) return value.getTime()
   if (typeof value !== 'string') return Number.NaN
+  const format = timeFormatOf(options)
+  if (format !== undefined) return Date.parse(withZone(format(value) ?? ''))
   const number = Number(value)
   if (!Number.isNaN(number) && value !== '') return timeUnit === undefined ? number : number * unitMs[timeUnit]
-  return Date.parse(/[zZ]|[+-]\d\d(:?\d\d)?$/.test(value) ? value : `${value}Z`)
+  return Date.parse(withZone(value))
+}
+
+function withZone(text: string): string {
+  return /[zZ]|:.*[+-]\d\d(:?\d\d)?$/.test(text) ? text : /^\d{4}-\d\d-\d\d$/.test(text) ? text : `${text}Z`
 }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, expectTypeOf, test } from 'vitest'
 import { insert } from '../../src/ingest/insert.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
@@ -151,4 +151,35 @@ test('in a transaction it is part of it', async () => {
     }),
   ).rejects.toThrow('no')
   expect(await all()).toEqual([])
+})
+
+test('what comes back is typed by the columns asked for and the row type', async () => {
+  interface Reading {
+    readonly id: number
+    readonly time: Date
+    readonly 'Sen.sor': number
+    readonly v: number | null
+  }
+  const { client } = database
+  const rows = [{ time: at(1), 'Sen.sor': 1, v: 1.5 }]
+  const asked = await client.insert(table, rows, { returning: ['Sen.sor', 'v'] })
+  expectTypeOf(asked.rows).toEqualTypeOf<{ 'Sen.sor': unknown; v: unknown }[]>()
+  const picked = await client.insert<Reading, 'v' | 'time'>(
+    table,
+    [{ time: at(2).toISOString(), 'Sen.sor': 1, v: null }],
+    {
+      returning: ['v', 'time'],
+    },
+  )
+  expectTypeOf(picked.rows).toEqualTypeOf<Pick<Reading, 'v' | 'time'>[]>()
+  expect(picked.rows).toEqual([{ v: null, time: at(2) }])
+  const whole = await client.insert<{ v: number }>(table, [{ time: at(3), 'Sen.sor': 1, v: 3 }], { returning: ['v'] })
+  expectTypeOf(whole.rows).toEqualTypeOf<{ v: number }[]>()
+  expectTypeOf((await client.insert(table, [{ time: at(4), 'Sen.sor': 1 }])).rows).toEqualTypeOf<
+    Record<string, unknown>[]
+  >()
+  // @ts-expect-error a column that the row type does not have
+  await expect(client.insert<Reading, 'v'>(table, [{ w: 1 }], { returning: ['v'] })).rejects.toThrow('w')
+  // @ts-expect-error a column that is not in the rows asked for
+  await expect(client.insert<{ v: number }>(table, rows, { returning: ['w'] })).rejects.toThrow('w')
 })

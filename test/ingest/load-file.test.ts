@@ -5,9 +5,9 @@ import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { CsvReader, lastRecordEnd } from '../../src/ingest/csv.ts'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
+import { CsvReader, lastRecordEnd } from '../../src/ingest/source/csv.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
 
@@ -194,7 +194,7 @@ describe('malformed files: the place is named, and what stays is said', () => {
   test('invalid UTF-8', async () => {
     const bytes = Buffer.concat([Buffer.from(`${header}2025-01-01,1,`), Buffer.from([0xff, 0xfe]), Buffer.from('\n')])
     expect((await failure(file(bytes))).message).toMatch(/^Line 2: invalid byte sequence/)
-    expect((await failure(file(bytes), { timeUnit: 's' })).message).toMatch(/is not UTF-8 after byte \d+/)
+    expect((await failure(file(bytes), { timeUnit: 's' })).message).toMatch(/^Line 2 of .* is not UTF-8/)
     expect((await failure(file(bytes, 'ndjson'))).message).toMatch(/is not UTF-8/)
   })
 

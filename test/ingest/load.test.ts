@@ -1,7 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
@@ -314,59 +313,4 @@ describe('direct compression', () => {
     expect(report.directCompress).toMatchObject({ batches: 0 })
     await expect(run(rows(1), { directCompress: 'on' })).rejects.toMatchObject({ code: 'INVALID_OPTION' })
   })
-
-  test('random, overlapping, late and parallel batches answer as a heap does', { timeout: 120_000 }, async () => {
-    const heap = { schema: table.schema, name: `${table.name} heap` }
-    const sizes = fc.array(
-      fc.record({
-        from: fc.nat(3000),
-        size: fc.integer({ min: 100, max: 2500 }),
-        step: fc.integer({ min: 1, max: 3 }),
-      }),
-      { minLength: 2, maxLength: 4 },
-    )
-    const samples = fc.sample(sizes, { numRuns: 4, seed: 11 })
-    await database.db.query(sql`create table ${sql.name(heap)} (time timestamptz, "Sen.sor" int, v float8, note text)`)
-    for (const [round, windows] of samples.entries()) {
-      await database.db.query(sql`drop table if exists ${sql.name(table)}`)
-      await hypertable('', true)
-      await database.db.query(sql`truncate ${sql.name(heap)}`)
-      for (const [part, { from, size, step }] of windows.entries()) {
-        const source = Array.from({ length: size }, (_, n) => ({ ...row(from + n * step), v: part * 10_000 + n }))
-        if (part % 2 === 1) source.reverse()
-        const directCompress = (['auto', 'on', 'off'] as const)[(round + part) % 3] ?? 'auto'
-        const recompress = part % 2 === 0 ? 'end' : 'never'
-        await run(source, {
-          batchRows: 400,
-          directCompress: database.can('compression') ? directCompress : 'auto',
-          recompress,
-        }).catch((error: unknown) => {
-          if (!String(error).includes('no direct compression')) throw error
-        })
-        await load(database.db, heap, source)
-      }
-      await sameAnswers(heap)
-    }
-    await database.db.query(sql`drop table ${sql.name(heap)}`)
-  })
-
-  async function sameAnswers(heap: { schema: string; name: string }): Promise<void> {
-    const queries = [
-      'select count(*)::int, sum(v), min(time), max(time) from T',
-      'select * from T order by time, v limit 500',
-      'select * from T order by time desc, v desc limit 500',
-      'select "Sen.sor", count(*)::int, sum(v) from T group by 1 order by 1',
-      `select time_bucket('1 hour', time) b, count(*)::int, sum(v) from T group by 1 order by 1`,
-      `select time_bucket('7 min', time) b, "Sen.sor", max(v) from T group by 1, 2 order by 1, 2`,
-      `select * from T where time >= '2025-01-01 05:00Z' and time < '2025-01-01 09:00Z' order by time, v`,
-      `select * from T where "Sen.sor" = 3 and time < '2025-01-02Z' order by time, v`,
-      `select "Sen.sor", min(time), max(v) from T where v > 5000 group by 1 order by 1`,
-      `select time_bucket_gapfill('6 hours', time, '2025-01-01Z'::timestamptz, '2025-01-09Z'::timestamptz) b, count(v)::int from T where time >= '2025-01-01Z' and time < '2025-01-09Z' group by 1 order by 1`,
-    ]
-    for (const text of queries) {
-      const of = async (name: { schema: string; name: string }): Promise<unknown> =>
-        (await database.db.query(sql`${sql.raw(text.replaceAll(/\bT\b/g, sql.name(name).text))}`)).rows
-      expect(await of(table), text).toEqual(await of(heap))
-    }
-  }
 })

@@ -1,0 +1,36 @@
+import { copyLine } from '../connection/copy-in.ts'
+import { BatchError, QueryError } from '../errors.ts'
+import type { EncodedBatch, RejectedRow, RowBatch } from './batch.ts'
+
+/** What the values of a row can be to blame for: data, constraint, or a trigger's or view's refusal. */
+export function isRowFailure(error: unknown): error is QueryError {
+  return error instanceof QueryError && ['22', '23', '44', 'P0'].includes(error.sqlState.slice(0, 2))
+}
+
+/** A row that cannot be written even alone. */
+export function rejectedRow(batch: RowBatch, row: number, error: QueryError): RejectedRow {
+  return {
+    row: batch.first + row,
+    reason: withoutLine(error.message),
+    sqlState: error.sqlState,
+    source: batch.source(row),
+  }
+}
+
+/** The same error, naming the row of the source where the server named a line of the batch. */
+export function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch): QueryError | BatchError {
+  const line = copyLine(error)
+  const row = line === undefined ? undefined : encoded.order[line - 1]
+  if (row === undefined) return error
+  return new BatchError(`Row ${batch.first + row}: ${withoutLine(error.message)}`, {
+    row: batch.first + row,
+    rowCount: batch.first + batch.rows,
+    hint: error.hint,
+    cause: error,
+  })
+}
+
+/** The line is that of the batch, which is sorted and cut anyhow. */
+export function withoutLine(message: string): string {
+  return message.replace(/^Line \d+: /, '')
+}

@@ -1,0 +1,227 @@
+import { isUtf8 } from 'node:buffer'
+import { createHash } from 'node:crypto'
+import { createReadStream, type ReadStream } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { createGunzip } from 'node:zlib'
+import { UsageError } from '../../errors.ts'
+import { invalidOption } from '../../sql/option.ts'
+import type { LoadOptions } from '../load-option.ts'
+
+/** Bytes from a file (`-` is standard input) or a stream, `.gz` unpacked. */
+export interface ByteSource {
+  readonly name: string
+  readonly format: 'csv' | 'tsv' | 'ndjson' | 'json' | 'influx'
+  /** Bytes of the file read so far, packed as they are there; undefined where it is none. */
+  readonly bytesRead: number | undefined
+  /** The size of the file, where it is one. */
+  readonly totalBytes: number | undefined
+  /** Of a file: its size and a hash of its first and last bytes. */
+  readonly fingerprint: string | undefined
+  /** Whether it is unpacked here, by the name of a file. */
+  readonly packed: boolean
+  readonly bytes: AsyncIterable<Buffer>
+  /** The same source with other bytes. */
+  from(bytes: AsyncIterable<Buffer>): ByteSource
+}
+
+const formats: ReadonlyMap<string, NonNullable<LoadOptions['format']>> = new Map<
+  string,
+  NonNullable<LoadOptions['format']>
+>([
+  ['parquet', 'parquet'],
+  ['csv', 'csv'],
+  ['tsv', 'tsv'],
+  ['ndjson', 'ndjson'],
+  ['jsonl', 'ndjson'],
+  ['json', 'json'],
+  ['influx', 'influx'],
+  ['lp', 'influx'],
+  ['line', 'influx'],
+])
+
+/** Whether a source is a file or a stream of bytes. */
+export function isBytes(source: unknown): source is string | URL | Readable {
+  return (
+    typeof source === 'string' || source instanceof URL || (source instanceof Readable && !source.readableObjectMode)
+  )
+}
+
+/** The path of a Parquet file, if the source is one. @throws UsageError for a stream of Parquet */
+export function parquetPath(source: unknown, { format }: LoadOptions): string | undefined {
+  if (!isBytes(source)) return undefined
+  const path = source instanceof URL ? fileURLToPath(source) : source
+  if (typeof path === 'string' && path !== '-' && (format ?? formatOf(path)) === 'parquet') return path
+  if (format === 'parquet') throw invalidOption('Parquet is read from a file: it begins at its end.')
+  return undefined
+}
+
+/** @throws UsageError where the format is not known; the system's error for a file that cannot be read */
+export async function openBytes(source: string | URL | Readable, options: LoadOptions): Promise<ByteSource> {
+  const path = source instanceof URL ? fileURLToPath(source) : source
+  const name = typeof path !== 'string' ? 'the stream' : path === '-' ? 'standard input' : path
+  const format = options.format ?? formatOf(name)
+  if (format === undefined || format === 'parquet') {
+    throw invalidOption(
+      `What ${name} holds is not known.`,
+      "Give the option format: 'csv', 'tsv', 'ndjson', 'json' or 'influx'.",
+    )
+  }
+  const isFile = typeof path === 'string' && path !== '-'
+  const totalBytes = isFile ? await fileSize(path) : undefined
+  let file: ReadStream | undefined
+  // Nothing is opened before it is read, so that what fails before leaves nothing open.
+  const open = (): Readable => {
+    if (isFile) file = createReadStream(path, { highWaterMark: 2 ** 18 })
+    return file ?? (path instanceof Readable ? path : process.stdin)
+  }
+  const packed = isFile ? /\.gz$/i.test(name) : undefined
+  const plain = unpacked(open, packed, name)
+  const bytes = options.encoding === 'latin1' ? asUtf8(plain) : plain
+  const mark = isFile && options.importId !== undefined ? await fingerprint(path) : undefined
+  const from = (content: AsyncIterable<Buffer>): ByteSource => ({
+    name,
+    format,
+    totalBytes,
+    fingerprint: mark,
+    get bytesRead() {
+      return file?.bytesRead
+    },
+    packed: packed === true,
+    bytes: content,
+    from,
+  })
+  return from(bytes)
+}
+
+/** What a file is known again by: its size and a hash of its first and last bytes. */
+export async function fingerprint(path: string): Promise<string> {
+  const file = await open(path)
+  try {
+    const { size } = await file.stat()
+    const hash = createHash('sha256')
+    for (const position of [0, Math.max(0, size - edgeBytes)]) {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(edgeBytes), 0, edgeBytes, position)
+      hash.update(buffer.subarray(0, bytesRead))
+    }
+    return `${size} ${hash.digest('hex')}`
+  } finally {
+    await file.close()
+  }
+}
+
+const edgeBytes = 64 * 1024
+
+/** The bytes of a stream. @param packed - whether they are gzip's; where it is not known, the first two bytes tell */
+async function* unpacked(open: () => Readable, packed: boolean | undefined, name: string): AsyncGenerator<Buffer> {
+  const raw = buffers(open())
+  const first = await raw.next()
+  const all = resumed(first.done === true ? [] : [first.value], raw)
+  if (!(packed ?? (first.done !== true && first.value[0] === 0x1f && first.value[1] === 0x8b))) return yield* all
+  const source = Readable.from(all, { objectMode: false })
+  const plain = source.pipe(createGunzip())
+  // A pipe does not pass errors on.
+  source.once('error', (error) => plain.destroy(error))
+  let unpackedBytes = 0
+  try {
+    for await (const chunk of buffers(plain)) {
+      unpackedBytes += chunk.length
+      yield chunk
+    }
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && String(error.code).startsWith('Z_'))) throw error
+    const why = error.code === 'Z_BUF_ERROR' ? 'it is cut off' : 'it is damaged, or not packed'
+    const message = `${name} cannot be unpacked after ${unpackedBytes} bytes of its content: ${why}`
+    throw new UsageError('INVALID_VALUE', message, { cause: error })
+  } finally {
+    source.destroy()
+  }
+}
+
+/** What was read, and then the rest. */
+export async function* resumed<T>(read: readonly T[], rest: AsyncIterator<T>): AsyncGenerator<T> {
+  try {
+    yield* read
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value
+  } finally {
+    await rest.return?.()
+  }
+}
+
+async function fileSize(path: string): Promise<number | undefined> {
+  const { size, isDirectory } = await stat(path).then((found) => ({
+    size: found.size,
+    isDirectory: found.isDirectory(),
+  }))
+  if (isDirectory) throw new UsageError('INVALID_VALUE', `${path} is a directory`)
+  return size
+}
+
+function formatOf(name: string): LoadOptions['format'] {
+  return formats.get(/\.(\w+)(?:\.gz)?$/i.exec(name)?.[1]?.toLowerCase() ?? '')
+}
+
+async function* buffers(source: Readable): AsyncGenerator<Buffer> {
+  for await (const chunk of source) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
+}
+
+async function* asUtf8(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of source) yield Buffer.from(chunk.toString('latin1'))
+}
+
+/**
+ * The text of UTF-8 bytes, without a byte order mark.
+ * @throws UsageError INVALID_VALUE for bytes that are no UTF-8, which would be replaced silently
+ */
+export async function* decode(source: AsyncIterable<Buffer>, name: string, linesBefore = 0): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let lines = linesBefore
+  let tail: Buffer = Buffer.alloc(0)
+  for await (const chunk of source) {
+    let text: string
+    try {
+      text = decoder.decode(chunk, { stream: true })
+    } catch (error) {
+      throw notText(error, name, lines + badLine(Buffer.concat([tail, chunk])))
+    }
+    yield text
+    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) lines++
+    // A character may be cut after three of its bytes.
+    const end = chunk.subarray(-3)
+    tail = end.subarray(end.lastIndexOf(10) + 1)
+  }
+  let rest = ''
+  try {
+    rest = decoder.decode()
+  } catch (error) {
+    throw notText(error, name, lines + 1)
+  }
+  if (rest !== '') yield rest
+}
+
+/** The first line that is no UTF-8, from 1. */
+function badLine(bytes: Buffer): number {
+  let line = 1
+  for (let start = 0; ; line++) {
+    const end = bytes.indexOf(10, start)
+    const whole = bytes.subarray(start, end === -1 ? bytes.length : end)
+    // What is before it of a line that began earlier may be half a character.
+    if (end === -1 || !isUtf8(start === 0 ? trimmed(whole) : whole)) return line
+    start = end + 1
+  }
+}
+
+/** Without the rest of a character at the beginning. */
+function trimmed(bytes: Buffer): Buffer {
+  let at = 0
+  while (at < 3 && ((bytes[at] ?? 0) & 0xc0) === 0x80) at++
+  return bytes.subarray(at)
+}
+
+function notText(error: unknown, name: string, line: number): unknown {
+  if (!(error instanceof TypeError)) return error
+  return new UsageError('INVALID_VALUE', `Line ${line} of ${name} is not UTF-8`, {
+    hint: "Give the option encoding: 'latin1' where it is that.",
+  })
+}

@@ -1,0 +1,34 @@
+import type { Readable } from 'node:stream'
+import type { LoadOptions, LoadSettings } from '../load-option.ts'
+import { type ByteSource, isBytes, openBytes, parquetPath } from './byte-source.ts'
+import type { ColumnSource, ColumnsInput } from './column-source.ts'
+import { isRows, type RowsInput, toColumns } from './row-source.ts'
+
+/**
+ * What can be loaded: rows (objects by column name, or arrays in the order of `columns`) from an array, an iterable or an
+ * async iterable; columns by name as arrays and typed arrays; a table of Arquero, flechette or apache-arrow; the path of a
+ * CSV, TSV, NDJSON, JSON or InfluxDB line protocol file (each also `.gz`) or of a Parquet file, with `-` for standard
+ * input; a stream of its bytes, or of rows.
+ */
+export type LoadSource = RowsInput | ColumnsInput | string | URL | Readable
+
+/** A source by the way it is read. Nothing of it is open yet. */
+export type Input =
+  | { readonly kind: 'parquet'; readonly path: string }
+  | { readonly kind: 'bytes'; readonly bytes: ByteSource }
+  | { readonly kind: 'rows'; readonly rows: RowsInput }
+  | { readonly kind: 'columns'; readonly columns: Map<string, ColumnSource> }
+
+/** @throws UsageError for what is no source, or whose format is not known; the system's error for a missing file */
+export async function openInput(source: LoadSource, options: LoadOptions): Promise<Input> {
+  const path = parquetPath(source, options)
+  if (path !== undefined) return { kind: 'parquet', path }
+  if (isBytes(source)) return { kind: 'bytes', bytes: await openBytes(source, options) }
+  return isRows(source) ? { kind: 'rows', rows: source } : { kind: 'columns', columns: toColumns(source) }
+}
+
+/** The settings with what the format of the input says. */
+export function settingsOf(input: Input, settings: LoadSettings): LoadSettings {
+  if (input.kind !== 'bytes' || input.bytes.format !== 'influx') return settings
+  return { ...settings, timeUnit: settings.timeUnit ?? 'ns' }
+}
