@@ -1,9 +1,11 @@
-import { type Column, type DataType, TimeUnit, Type, tableFromIPC } from '@uwdata/flechette'
+import { type Column, type DataType, Precision, TimeUnit, Type, tableFromIPC } from '@uwdata/flechette'
 
 /** A column of an Arrow table, read value by value. */
 export interface ReadColumn {
   readonly name: string
   readonly length: number
+  /** The type of the server that takes all of its values, as SQL; undefined where none is obvious. */
+  readonly sqlType: string | undefined
   /** The value of a row; null for NULL. */
   get(row: number): unknown
 }
@@ -16,8 +18,35 @@ export function readArrow(ipc: Uint8Array): readonly ReadColumn[] {
   const table = tableFromIPC(ipc, { useBigInt: true, useDate: true, useDecimalBigInt: true })
   return table.schema.fields.map(({ name, type }) => {
     const column = table.getChild(name)
-    return { name, length: column.length, get: reader(column, type) }
+    return { name, length: column.length, sqlType: sqlTypeOf(type), get: reader(column, type) }
   })
+}
+
+const plainTypes: ReadonlyMap<number, string> = new Map([
+  [Type.Bool, 'boolean'],
+  [Type.Utf8, 'text'],
+  [Type.LargeUtf8, 'text'],
+  [Type.Utf8View, 'text'],
+  [Type.Binary, 'bytea'],
+  [Type.LargeBinary, 'bytea'],
+  [Type.BinaryView, 'bytea'],
+  [Type.FixedSizeBinary, 'bytea'],
+  [Type.Date, 'date'],
+  [Type.Time, 'time'],
+  [Type.Struct, 'jsonb'],
+  [Type.Map, 'jsonb'],
+])
+
+function sqlTypeOf(type: DataType): string | undefined {
+  if (type.typeId === Type.Dictionary) return sqlTypeOf(type.dictionary)
+  if (type.typeId === Type.Int) {
+    if (type.bitWidth === 64) return type.signed ? 'bigint' : 'numeric'
+    return type.bitWidth < 32 || (type.bitWidth === 32 && type.signed) ? 'integer' : 'bigint'
+  }
+  if (type.typeId === Type.Float) return type.precision === Precision.DOUBLE ? 'double precision' : 'real'
+  if (type.typeId === Type.Decimal) return 'numeric'
+  if (type.typeId === Type.Timestamp) return type.timezone === null ? 'timestamp' : 'timestamptz'
+  return plainTypes.get(type.typeId)
 }
 
 function reader(column: Column<unknown>, type: DataType): (row: number) => unknown {

@@ -77,6 +77,6 @@ async function run<N extends string>(
 
 /** @throws UsageError INVALID_OPTION */
 export function checkNumeric({ numeric }: ColumnQueryOptions): void {
-  if (numeric === undefined || ['float64', 'decimal128', 'string'].includes(numeric)) return
-  throw invalidOption("numeric must be 'float64', 'decimal128' or 'string'.")
+  if (numeric === undefined || ['float64', 'decimal128', 'string', 'exact'].includes(numeric)) return
+  throw invalidOption("numeric must be 'float64', 'decimal128', 'string' or 'exact'.")
 }

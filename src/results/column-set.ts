@@ -11,14 +11,17 @@ export class ColumnSet<N extends string = string> implements Iterable<Column> {
   readonly columns: readonly Column[]
   /** Rows of the result. */
   readonly length: number
+  /** Rows returned, inserted, updated or deleted; 0 for statements that count none. */
+  readonly rowCount: number
   /** The command tag's first word, such as `SELECT`. */
   readonly command: string
   readonly notices: readonly Notice[]
 
   /** Made by `queryToColumns()`. */
-  constructor(columns: readonly Column[], from: Pick<ColumnResult, 'command' | 'notices'>) {
+  constructor(columns: readonly Column[], from: Pick<ColumnResult, 'command' | 'rowCount' | 'notices'>) {
     this.columns = columns
     this.length = columns[0]?.length ?? 0
+    this.rowCount = from.rowCount
     this.command = from.command
     this.notices = from.notices
   }

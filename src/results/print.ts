@@ -8,11 +8,15 @@ export interface PrintOptions {
   readonly rows?: number
   /** Columns of the terminal; what does not fit is named below. Default: the terminal's, 100 where there is none. */
   readonly width?: number
+  /** Characters of a value before it is cut. Default 40. */
+  readonly cellWidth?: number
+  /** True shows each row as a block of lines, one for each column, with nothing cut or hidden. */
+  readonly expanded?: boolean
   /** Gets the text. Default: standard output. */
   readonly write?: (text: string) => void
 }
 
-const LONGEST_CELL = 40
+const OPTIONS = ['rows', 'width', 'cellWidth', 'expanded', 'write']
 const BORDERS = { 'top-left': '', 'top-right': '', 'bottom-left': '', 'bottom-right': '' }
 const LINES = { ...BORDERS, top: '', 'top-mid': '', bottom: '', 'bottom-mid': '', left: '', 'left-mid': '' }
 const CHARS = { ...LINES, right: '', 'right-mid': '', mid: '', 'mid-mid': '', middle: '' }
@@ -26,17 +30,37 @@ const segments = new Intl.Segmenter()
  * print(await db.queryToDataFrame('select now() as time, 1.5 as value'))
  */
 export function print(source: Printable, options: PrintOptions = {}): void {
-  checkKeys(options, ['rows', 'width', 'write'], 'print')
-  const { rows = 20, width = process.stdout.columns ?? 100 } = options
+  checkKeys(options, OPTIONS, 'print')
+  const { rows = 20, width = process.stdout.columns ?? 100, cellWidth = 40 } = options
   if (!Number.isInteger(rows) || rows < 0) throw invalidOption('rows must be a whole number, 0 or more.')
   const write = options.write ?? ((text: string) => process.stdout.write(`${text}\n`))
-  write(tableText(source, rows, width))
+  write(options.expanded === true ? blockText(source, rows) : tableText(source, rows, width, cellWidth))
 }
 
-function tableText(source: Printable, limit: number, width: number): string {
+function blockText(source: Printable, limit: number): string {
   const { columns, length } = printableColumns(source)
   const shown = Math.min(limit, length)
-  const cells = columns.map((column) => columnCells(column, shown))
+  const names = columns.map(({ name }) => visible(name))
+  const width = columnWidth(names)
+  const lines: string[] = []
+  for (let row = 0; row < shown; row++) {
+    lines.push(`─ row ${row + 1} ${'─'.repeat(Math.max(3, width))}`)
+    for (const [index, column] of columns.entries()) {
+      const name = names[index] ?? ''
+      lines.push(`${name}${' '.repeat(width - columnWidth([name]))}  ${cellText(column, row)}`)
+    }
+  }
+  return [...lines, countText(shown, length)].join('\n')
+}
+
+function countText(shown: number, length: number): string {
+  return length > shown ? `… ${length - shown} more rows of ${length}` : `${length} ${length === 1 ? 'row' : 'rows'}`
+}
+
+function tableText(source: Printable, limit: number, width: number, cellWidth: number): string {
+  const { columns, length } = printableColumns(source)
+  const shown = Math.min(limit, length)
+  const cells = columns.map((column) => columnCells(column, shown, cellWidth))
   const widths = cells.map(columnWidth)
   let fitting = 0
   for (let used = 0; fitting < columns.length; fitting++) {
@@ -50,7 +74,7 @@ function tableText(source: Printable, limit: number, width: number): string {
   const lines = table.toString().split('\n')
   return [
     ...(columns.length === 0 ? [] : lines.map((line) => line.trimEnd())),
-    length > shown ? `… ${length - shown} more rows of ${length}` : `${length} ${length === 1 ? 'row' : 'rows'}`,
+    countText(shown, length),
     ...(hidden.length === 0
       ? []
       : [`and ${hidden.length} more ${hidden.length === 1 ? 'column' : 'columns'}: ${hidden.map(visible).join(', ')}`]),
@@ -58,18 +82,18 @@ function tableText(source: Printable, limit: number, width: number): string {
 }
 
 /** Name, type and values of a column. */
-function columnCells(column: PrintableColumn, shown: number): string[] {
-  const cells = [cut(visible(column.name)), column.type]
-  for (let row = 0; row < shown; row++) {
-    const value = column.value(row)
-    if (value === null || value === undefined) cells.push('null')
-    else {
-      const text = column.text(value)
-      const ambiguous = typeof value === 'string' && /^(?:null|\s.*|.*\s|)$/s.test(text)
-      cells.push(cut(ambiguous ? JSON.stringify(text) : visible(text)))
-    }
-  }
+function columnCells(column: PrintableColumn, shown: number, cellWidth: number): string[] {
+  const cells = [cut(visible(column.name), cellWidth), column.type]
+  for (let row = 0; row < shown; row++) cells.push(cut(cellText(column, row), cellWidth))
   return cells
+}
+
+function cellText(column: PrintableColumn, row: number): string {
+  const value = column.value(row)
+  if (value === null || value === undefined) return 'null'
+  const text = column.text(value)
+  const ambiguous = typeof value === 'string' && /^(?:null|\s.*|.*\s|)$/s.test(text)
+  return ambiguous ? JSON.stringify(text) : visible(text)
 }
 
 /** The width in the terminal, where some characters take two places and some none, as the table measures it. */
@@ -95,12 +119,12 @@ function visible(text: string): string {
   )
 }
 
-function cut(text: string): string {
-  if (text.length <= LONGEST_CELL) return text
-  const [...parts] = segments.segment(text.slice(0, LONGEST_CELL * 20))
-  if (parts.length <= LONGEST_CELL) return text
+function cut(text: string, longest: number): string {
+  if (text.length <= longest) return text
+  const [...parts] = segments.segment(text.slice(0, longest * 20))
+  if (parts.length <= longest) return text
   return `${parts
-    .slice(0, LONGEST_CELL - 1)
+    .slice(0, longest - 1)
     .map(({ segment }) => segment)
     .join('')}…`
 }

@@ -27,6 +27,9 @@ export interface PrintableColumn {
   text(value: unknown): string
 }
 
+/** The oid of numeric. */
+const NUMERIC = 1700
+
 /** The columns of anything that can be shown, and how many rows it has. */
 export function printableColumns(source: Printable): { readonly columns: PrintableColumn[]; readonly length: number } {
   if (source instanceof ColumnSet) {
@@ -75,10 +78,12 @@ function typeName(sample: unknown): string {
 
 function ofColumn(column: Column): PrintableColumn {
   const { kind } = column.type
+  // numeric read as text is exact, and still a number.
+  const exact = kind === 'text' && column.typeId === NUMERIC
   return {
     name: column.name,
-    type: kindText(column.type),
-    numeric: /^(?:u?int|float|decimal)/.test(kind),
+    type: exact ? 'numeric' : kindText(column.type),
+    numeric: exact || /^(?:u?int|float|decimal)/.test(kind),
     value: (row) => column.get(row),
     text: (value) => exactText(column.type, value),
   }

@@ -2,7 +2,7 @@ import { table } from 'arquero'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Client } from '../../src/client.ts'
 import { chart } from '../../src/results/chart.ts'
-import { print } from '../../src/results/print.ts'
+import { type PrintOptions, print } from '../../src/results/print.ts'
 import type { Printable } from '../../src/results/printable.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
 
@@ -14,7 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => database.close())
 
-const printed = (source: Printable, options: { rows?: number; width?: number } = {}): string[] => {
+const printed = (source: Printable, options: Omit<PrintOptions, 'write'> = {}): string[] => {
   const lines: string[] = []
   print(source, { width: 200, ...options, write: (text) => lines.push(...text.split('\n')) })
   return lines
@@ -37,6 +37,33 @@ describe('print', () => {
       '    1  a             1.5  2024-05-01 10:00:00.123456+00  true',
       ' -200  null         null  null                           null',
       '   30  "null"        NaN  infinity                       false',
+    ])
+  })
+
+  test('rows below each other, whole, and cells as long as one wants', async () => {
+    const long = 'x'.repeat(300)
+    const columns = await db.queryToColumns(`select 1 as "雪", null as "a\nb", '${long}' as long, 1 as "雪"`)
+    expect(printed(columns, { expanded: true, width: 20 })).toEqual([
+      '─ row 1 ────',
+      '雪    1',
+      'a\\nb  null',
+      `long  ${long}`,
+      '雪    1',
+      '1 row',
+    ])
+    expect(printed(Array(3).fill({ a: 1 }), { expanded: true, rows: 1 }).at(-1)).toBe('… 2 more rows of 3')
+    expect(printed([{ long }], { width: 400, cellWidth: 299 })[2]).toBe(`${'x'.repeat(298)}…`)
+    expect(printed([{ long }], { width: 400, cellWidth: 300 })[2]).toBe(long)
+  })
+
+  test('numeric read as text is a number still', async () => {
+    const [header, type, value] = printed(
+      await db.queryToColumns('select 12345678901234567890.5 as exact', [], { numeric: 'string' }),
+    )
+    expect([header, type, value]).toEqual([
+      '                 exact',
+      '               numeric',
+      '12345678901234567890.5',
     ])
   })
 
