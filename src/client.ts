@@ -24,7 +24,7 @@ import {
 } from './catalog/job-history.ts'
 import type { BatchRows } from './connection/batch-query.ts'
 import type { CopyInResult, CopySource } from './connection/copy-in.ts'
-import { type BatchResult, executeMany } from './connection/execute-many.ts'
+import type { BatchResult } from './connection/execute-many.ts'
 import type {
   ColumnQueryOptions,
   ColumnStreamOptions,
@@ -35,17 +35,35 @@ import type {
   Session,
   TransactionOptions,
 } from './connection/session.ts'
-import { type InsertOptions, type InsertResult, insert } from './ingest/insert.ts'
-import { type LoadSource, load } from './ingest/load.ts'
+import { exportTo } from './export/export.ts'
+import type { ExportOptions, ExportReport, ExportTarget } from './export/export-option.ts'
+import { type CopyFromTableOptions, type CopySourceRows, copyFromTable } from './ingest/copy-from-table.ts'
+import { type LoadPlan, planLoad } from './ingest/create/plan-load.ts'
+import { type InsertOptions, type InsertResult, type InsertRow, insert } from './ingest/insert.ts'
+import { executeMany } from './ingest/insert-many.ts'
+import { load } from './ingest/load.ts'
 import type { LoadOptions, LoadReport } from './ingest/load-option.ts'
+import type { LoadSource } from './ingest/source/input.ts'
+import { openWriter, type Writer } from './ingest/writer/writer.ts'
+import type { WriterOptions } from './ingest/writer/writer-option.ts'
 import * as chunk from './objects/chunk.ts'
 import * as compression from './objects/compression.ts'
 import * as compressionPolicy from './objects/compression-policy.ts'
 import * as aggregate from './objects/continuous-aggregate.ts'
 import * as hypertable from './objects/hypertable.ts'
 import * as job from './objects/job.ts'
+import { jobMetrics, type Metric } from './objects/job-metric.ts'
+import { type JobProblem, listJobProblems } from './objects/job-problem.ts'
 import { type RunJobOptions, type RunJobResult, runJob } from './objects/job-run.ts'
 import type { RemoveOptions, RemoveResult } from './objects/policy.ts'
+import { checkPolicies } from './objects/policy-check.ts'
+import type { PolicyFinding } from './objects/policy-finding.ts'
+import {
+  type PolicyPreview,
+  type PolicyReference,
+  type PreviewOptions,
+  previewPolicy,
+} from './objects/policy-preview.ts'
 import * as refresh from './objects/refresh.ts'
 import * as refreshPolicy from './objects/refresh-policy.ts'
 import * as reorder from './objects/reorder.ts'
@@ -117,8 +135,8 @@ export class Client {
   }
 
   /**
-   * Runs one statement once for each list of values: one transaction, parsed once, sent without waiting for answers.
-   * Nothing is kept when a row fails.
+   * Runs one statement once for each list of values, in one transaction, without waiting for answers; a plain
+   * `insert … values ($1, …)` goes as one array per column. Nothing is kept when a row fails.
    * @throws BatchError BATCH_FAILED with the row's index
    */
   async executeMany(text: string, rows: BatchRows, options: QueryOptions = {}): Promise<BatchResult> {
@@ -140,15 +158,81 @@ export class Client {
   }
 
   /**
-   * Inserts rows given as objects, all or nothing, and can give back what the server made of them.
-   * @throws BatchError BATCH_FAILED naming the row with a value that does not fit, before anything is sent
+   * The statements with which `load` with `create: true` would make the table, and why they are as they are; changes
+   * nothing. The beginning of the source is read: of a stream or an iterator it is then used up.
+   * @throws UsageError where no type or time column is certain
    */
+  planLoad(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadPlan> {
+    return planLoad(this.session, name, source, options)
+  }
+
+  /**
+   * Copies a table, a view or a query (`` sql`select …` ``) of another database, which may be a plain PostgreSQL, into a
+   * table of this one, while it comes, in constant memory.
+   * @throws UsageError INVALID_OPTION, INVALID_VALUE; BatchError, QueryError, ConnectionError as `load()`
+   */
+  async copyFromTable(
+    source: Client,
+    from: CopySourceRows,
+    target: ObjectName,
+    options: CopyFromTableOptions = {},
+  ): Promise<LoadReport> {
+    if (!(source instanceof Client)) throw invalidOption('copyFromTable needs the database to copy from.')
+    return copyFromTable(source.session, from, this.session, target, options)
+  }
+
+  /**
+   * Inserts rows given as objects, all or nothing, and can give back what the server made of them: typed by the columns
+   * that `returning` names, and by the row type where one is given.
+   * @throws BatchError BATCH_FAILED naming the row with a value that does not fit, before anything is sent
+   * @example
+   * await db.sql`create table noted (id int generated always as identity, note text)`
+   * const { rows } = await db.insert<{ id: number }>('noted', [{ note: 'first' }], { returning: ['id'] })
+   */
+  insert<const C extends string>(
+    name: ObjectName,
+    rows: readonly object[],
+    options: InsertOptions<C> & { readonly returning: readonly C[] },
+  ): Promise<InsertResult<{ [K in C]: unknown }>>
+  insert<T extends object, const C extends keyof T & string>(
+    name: ObjectName,
+    rows: readonly InsertRow<T>[],
+    options: InsertOptions<C> & { readonly returning: readonly C[] },
+  ): Promise<InsertResult<Pick<T, C>>>
   insert<R extends object = Row>(
     name: ObjectName,
     rows: readonly object[],
-    options: InsertOptions = {},
-  ): Promise<InsertResult<R>> {
-    return insert<R>(this.session, name, rows, { ...this.#defaults, ...options })
+    options?: InsertOptions<keyof R & string>,
+  ): Promise<InsertResult<R>>
+  insert(name: ObjectName, rows: readonly object[], options: InsertOptions = {}): Promise<InsertResult> {
+    return insert(this.session, name, rows, { ...this.#defaults, ...options })
+  }
+
+  /**
+   * Writes the result of a statement to a file (`.csv`, `.tsv`, `.ndjson`, each also `.gz`, or `.parquet`), to standard
+   * output (`-`) or a stream, in constant memory. A file has its name only when it is whole.
+   * @throws UsageError INVALID_VALUE for a file that exists, INVALID_OPTION; QueryError, ConnectionError
+   */
+  async exportTo(
+    target: ExportTarget,
+    text: string,
+    params: readonly unknown[] = [],
+    options: ExportOptions = {},
+  ): Promise<ExportReport> {
+    return exportTo(this.session, target, toStatement(text, params, 'exportTo'), options)
+  }
+
+  /**
+   * Opens a writer for a service: it takes rows one by one, writes them together, and keeps them on disk while the database
+   * is away.
+   * @throws UsageError, QueryError NOT_FOUND, ConnectionError DIRECTORY_LOCKED
+   * @example
+   * await db.sql`create table measured (time timestamptz, v float8)`
+   * await using writer = await db.writer('measured', { flushMs: 200 })
+   * await writer.write({ time: new Date(), v: 1.5 })
+   */
+  writer(name: ObjectName, options: WriterOptions = {}): Promise<Writer> {
+    return openWriter(this.session, name, options)
   }
 
   /**
@@ -447,6 +531,26 @@ export class Client {
 
   deleteJob(jobId: number, options: RemoveOptions = {}): Promise<RemoveResult> {
     return job.deleteJob(this.session, jobId, options)
+  }
+
+  /** What the next run of a policy would do, and what history is gone afterwards. Changes nothing. */
+  previewPolicy(policy: PolicyReference, options: PreviewOptions = {}): Promise<PolicyPreview> {
+    return previewPolicy(this.session, policy, options)
+  }
+
+  /** What is wrong between the policies of a hypertable and its aggregates, or of all; each with what mends it. */
+  checkPolicies(table?: ObjectName): Promise<PolicyFinding[]> {
+    return checkPolicies(this.session, table)
+  }
+
+  /** What is wrong with the jobs now: failing, stuck, starved, or without progress. */
+  listJobProblems(): Promise<JobProblem[]> {
+    return listJobProblems(this.session)
+  }
+
+  /** What Prometheus can be told of jobs and hypertables; `prometheusText` makes it text. */
+  jobMetrics(): Promise<Metric[]> {
+    return jobMetrics(this.session)
   }
 
   /** The runs of jobs that the server has kept, and whether they are all. */

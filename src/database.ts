@@ -2,23 +2,58 @@ import { forgetCapabilities } from './catalog/capabilities.ts'
 import { Client } from './client.ts'
 import { describeSettings, type SettingDescription } from './config/describe-settings.ts'
 import { type ConnectOptions, resolveSettings, type Settings, sameSettings } from './config/settings.ts'
-import { type OpenDatabase, openDatabase } from './connection/open-database.ts'
+import type { HeldConnection } from './connection/held-connection.ts'
+import { type HeldSession, type OpenDatabase, openDatabase } from './connection/open-database.ts'
 import type { PgPool } from './connection/pool.ts'
 import type { VirtualClock } from './embedded/clock.ts'
 import type { ServedDatabase } from './embedded/serve.ts'
 import type { ServeOptions } from './embedded/serve-option.ts'
 import { UsageError } from './errors.ts'
+import { type JobWatch, type WatchOptions, watchJobs } from './objects/job-watch.ts'
 import { invalidOption } from './sql/option.ts'
 import { sql } from './sql/template.ts'
+
+/**
+ * One connection of its own: what SET, BEGIN, temporary tables and advisory locks do lasts from one call to the next.
+ * Calls run in order. A statement may open a transaction and leave it open; `transaction()` is then refused.
+ */
+export class Connection extends Client implements AsyncDisposable {
+  readonly #held: HeldConnection
+  readonly #onClose: () => void
+
+  /** Made by `openConnection()`. */
+  constructor({ session, connection }: HeldSession, settings: Settings, onClose: () => void) {
+    super(session, resultDefaults(settings))
+    this.#held = connection
+    this.#onClose = onClose
+  }
+
+  /** Whether a transaction is open on it, or failed and waits for its ROLLBACK. */
+  get transactionState(): 'none' | 'open' | 'failed' {
+    const { heldStatus } = this.#held
+    return heldStatus === 'I' ? 'none' : heldStatus === 'T' ? 'open' : 'failed'
+  }
+
+  /** Rolls back what is open, and closes the connection with all that was set on it. May be called again. */
+  close(): Promise<void> {
+    this.#onClose()
+    return this.#held.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
 
 /** An open database. `await using db = await connect()` closes it at the end of the block. */
 export class Database extends Client implements AsyncDisposable {
   readonly #opened: OpenDatabase
   readonly #settings: Settings
+  readonly #held: Set<HeldConnection> = new Set()
 
   /** Made by `connect()`. */
   constructor(opened: OpenDatabase, settings: Settings) {
-    super(opened.session, { int8: settings.int8, numeric: settings.numeric })
+    super(opened.session, resultDefaults(settings))
     this.#opened = opened
     this.#settings = settings
   }
@@ -61,14 +96,37 @@ export class Database extends Client implements AsyncDisposable {
     return this.#opened.serve(options)
   }
 
+  /**
+   * A connection for SET, BEGIN and all else that belongs to one session. It takes one of the pool until it is closed.
+   * @throws ConnectionError POOL_EXHAUSTED
+   */
+  async openConnection(): Promise<Connection> {
+    const held = await this.#opened.hold()
+    this.#held.add(held.connection)
+    return new Connection(held, this.#settings, () => this.#held.delete(held.connection))
+  }
+
+  /**
+   * Looks at the jobs again and again, and says when one of them is in trouble and when it is over it.
+   * @throws UsageError INVALID_OPTION
+   */
+  watchJobs(options: WatchOptions): JobWatch {
+    return watchJobs(this.#opened.session, options)
+  }
+
   /** Lets running statements end, then closes all connections and the embedded engine. May be called again. */
-  close(): Promise<void> {
-    return this.#opened.close()
+  async close(): Promise<void> {
+    // Not one after the other: a statement that does not end is cancelled by the pool.
+    await Promise.all([this.#opened.close(), ...[...this.#held].map((connection) => connection.close())])
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+function resultDefaults({ int8, numeric }: Settings): Pick<Settings, 'int8' | 'numeric'> {
+  return { int8, numeric }
 }
 
 /**

@@ -29,20 +29,44 @@ export type {
   Session,
   TransactionOptions,
 } from './connection/session.ts'
-export { connect, Database, sharedConnection } from './database.ts'
+export { Connection, connect, Database, sharedConnection } from './database.ts'
 export type { ClockOptions, ClockReport, ClockRun, VirtualClock } from './embedded/clock.ts'
 export type { MaintenanceJob } from './embedded/maintenance.ts'
 export type { ServedDatabase } from './embedded/serve.ts'
 export type { ServeOptions } from './embedded/serve-option.ts'
 export * from './errors.ts'
-export type { ColumnInput, ColumnsInput } from './ingest/column-source.ts'
+export type {
+  ExportFormat,
+  ExportOptions,
+  ExportProgress,
+  ExportReport,
+  ExportStage,
+  ExportTarget,
+} from './export/export-option.ts'
 export type { ConflictOptions, OnConflict } from './ingest/conflict.ts'
-export type { InputRow } from './ingest/encoder.ts'
-export type { InsertOptions, InsertResult } from './ingest/insert.ts'
-export type { LoadSource } from './ingest/load.ts'
-export type { LoadOptions, LoadProgress, LoadReport, LoadSeconds } from './ingest/load-option.ts'
-export type { RowsInput } from './ingest/row-source.ts'
-export type { ValueOptions } from './ingest/value.ts'
+export type { CopyFromTableOptions, CopySourceRows } from './ingest/copy-from-table.ts'
+export type { PlannedColumn } from './ingest/create/create-choice.ts'
+export type { CreateOptions } from './ingest/create/create-option.ts'
+export type { LoadPlan } from './ingest/create/plan-load.ts'
+export type { InputRow } from './ingest/encode/encoder.ts'
+export type { ValueOptions } from './ingest/encode/value.ts'
+export { type GenerateOptions, generateReadings, type Reading } from './ingest/generate-readings.ts'
+export type { InsertOptions, InsertResult, InsertRow } from './ingest/insert.ts'
+export type {
+  BatchDecision,
+  FailedBatch,
+  LoadOptions,
+  LoadProgress,
+  LoadReport,
+  LoadSeconds,
+  SkippedBatch,
+} from './ingest/load-option.ts'
+export type { ColumnInput, ColumnsInput } from './ingest/source/column-source.ts'
+export type { LoadSource } from './ingest/source/input.ts'
+export type { RowsInput } from './ingest/source/row-source.ts'
+export type { VerifyReport } from './ingest/verify/verify.ts'
+export type { Writer, WriterMetrics } from './ingest/writer/writer.ts'
+export type { WriterOptions } from './ingest/writer/writer-option.ts'
 export type {
   ChunkProgress,
   ChunkRangeOptions,
@@ -60,12 +84,22 @@ export { createContinuousAggregateSql, dropContinuousAggregateSql } from './obje
 export type { HypertableOptions, HypertableResult } from './objects/hypertable.ts'
 export { createHypertableSql, dropHypertableSql, setChunkTimeIntervalSql } from './objects/hypertable.ts'
 export type { AddJobOptions, AddJobResult, AlterJobOptions, JobConfig } from './objects/job.ts'
+export { alterJobSql, deleteJobSql } from './objects/job.ts'
+export type { Metric, MetricSample } from './objects/job-metric.ts'
+export { prometheusText } from './objects/job-metric.ts'
+export type { JobProblem, JobProblemKind } from './objects/job-problem.ts'
 export type { RunJobOptions, RunJobResult } from './objects/job-run.ts'
+export { runJobSql } from './objects/job-run.ts'
+export type { JobEvent, JobWatch, WatchOptions } from './objects/job-watch.ts'
+export type { KeptHistory } from './objects/kept-history.ts'
 export type { PolicyResult, RemoveOptions, RemoveResult, ScheduleOptions } from './objects/policy.ts'
+export type { PolicyFinding, PolicyRule } from './objects/policy-finding.ts'
+export type { PolicyPreview, PolicyReference, PreviewChunk, PreviewOptions } from './objects/policy-preview.ts'
 export type { RefreshOptions, RefreshResult } from './objects/refresh.ts'
 export { refreshContinuousAggregateSql } from './objects/refresh.ts'
 export type { RefreshPolicyOptions, RefreshPolicyResult } from './objects/refresh-policy.ts'
 export { addContinuousAggregatePolicySql, removeContinuousAggregatePolicySql } from './objects/refresh-policy.ts'
+export type { RefreshPreview, TimeRange } from './objects/refresh-preview.ts'
 export type { ReorderPolicyOptions, ReorderPolicyResult } from './objects/reorder.ts'
 export { addReorderPolicySql, removeReorderPolicySql } from './objects/reorder.ts'
 export type { RetentionPolicyOptions, RetentionPolicyResult } from './objects/retention.ts'
@@ -106,4 +140,18 @@ export type { Statement } from './sql/template.ts'
 export { Sql, sql } from './sql/template.ts'
 export type { TimeInput, TimeType } from './sql/time-expression.ts'
 export type { Where, WhereComparison } from './sql/where.ts'
+export type { JsonSchema, TaskMetadata, TaskMethod } from './task/metadata.ts'
+export type { ReadOnlyLimits } from './task/read-only.ts'
+export { type ReaderRoleOptions, readerRoleSql } from './task/reader-role.ts'
+export {
+  runTask,
+  type Task,
+  type TaskAnswer,
+  type TaskFailure,
+  type TaskOptions,
+  type TaskSuccess,
+  taskMetadata,
+  taskSql,
+} from './task/run-task.ts'
+export { parseTasks, type ScriptTask } from './task/script.ts'
 export type { ColumnBatch, ColumnOptions, ColumnType, ColumnValues } from './wire/column.ts'

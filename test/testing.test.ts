@@ -1,7 +1,8 @@
-import { afterAll, beforeEach, describe, expect, it, test } from 'vitest'
-import type { Database } from '../src/index.ts'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from 'vitest'
+import { can, connect, type Database } from '../src/index.ts'
 import { openTestDatabases, useTestDatabase } from '../src/testing.ts'
 import { onServer, testTarget } from './setup/database.ts'
+import { type PostgresServer, password, startPostgres } from './setup/postgres.ts'
 
 const CLOCK = '2025-01-01T00:00:00Z'
 
@@ -122,6 +123,85 @@ describe.skipIf(onServer)('on the embedded engine', () => {
     expect(() => openTestDatabases({ target: 'postgres://localhost/x', clock: CLOCK })).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION' }),
     )
+  })
+})
+
+describe.each(['plain PostgreSQL', 'TimescaleDB'])('on a server: %s', (kind) => {
+  let target: string
+  let engine: Database | undefined
+  let server: PostgresServer | undefined
+  beforeAll(async () => {
+    if (kind === 'plain PostgreSQL') {
+      server = await startPostgres()
+      const login = `${encodeURIComponent('Ad min')}:${encodeURIComponent(password)}`
+      target = `postgres://${login}@127.0.0.1:${server.port}/postgres?sslmode=disable`
+    } else if (onServer) target = testTarget
+    else {
+      engine = await connect('embedded:', { onProgress: () => undefined })
+      const served = await engine.serve({ port: 0, password: 'of-the-test' })
+      target = `postgres://postgres:of-the-test@127.0.0.1:${served.port}/postgres?sslmode=disable`
+    }
+  })
+  afterAll(async () => {
+    await engine?.close()
+    await server?.[Symbol.asyncDispose]()
+  })
+
+  it('gives each test a schema, whose tables the next one does not see', { timeout: 60_000 }, async () => {
+    await using admin = await connect(target)
+    const schemas = async (): Promise<unknown[]> =>
+      admin.sql`select nspname from pg_catalog.pg_namespace where nspname like 'test\\_%' order by 1`
+    const before = await schemas()
+    const databases = openTestDatabases({ target: `${target}&options=-c%20work_mem%3D5MB` })
+    const first = await databases.fresh()
+    const { schema } = (await first.sql<{ schema: string }>`select current_schema() as schema`)[0] ?? {}
+    expect(schema).toMatch(/^test_[0-9a-f]{16}$/)
+    await first.sql`create table "Mine 1.a" (time timestamptz not null, v int)`
+    if (can(await first.capabilities(), 'job')) {
+      await first.createHypertable('"Mine 1.a"', { timeColumn: 'time' })
+      await first.sql`insert into "Mine 1.a" values ('2025-01-01', 1)`
+      await first.createContinuousAggregate('By day', {
+        hypertable: '"Mine 1.a"',
+        timeColumn: 'time',
+        bucketInterval: '1 day',
+        aggregates: { n: 'COUNT(*)' },
+      })
+      await first.addRetentionPolicy('"Mine 1.a"', { dropAfter: '100 years', initialStart: '2100-01-01' })
+      await first.sql`create procedure own_job(job_id int, config jsonb) language plpgsql as 'begin end'`
+      await first.addJob('own_job', { scheduleInterval: '1 day', initialStart: '2100-01-01' })
+    }
+    // All connections of the pool, and the options of the target stay.
+    const paths = await Promise.all(
+      [1, 2, 3].map(() => first.sql`select current_setting('search_path') as path, current_setting('work_mem') as mem`),
+    )
+    expect(paths.flat()).toEqual(Array.from({ length: 3 }, () => ({ path: `${schema},public`, mem: '5MB' })))
+
+    const second = await databases.fresh()
+    await expect(first.sql`select 1`).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(await second.sql`select to_regclass('"Mine 1.a"') as name`).toEqual([{ name: null }])
+    expect(await second.sql`select nspname from pg_catalog.pg_namespace where nspname = ${schema}`).toEqual([])
+    if (can(await admin.capabilities(), 'job')) {
+      const left = (await admin.listJobs()).filter((job) => JSON.stringify(job).includes(`"${schema}"`))
+      expect(left).toEqual([])
+    }
+    await expect(databases.fresh({ clock: CLOCK })).rejects.toMatchObject({ code: 'INVALID_OPTION' })
+    await databases.close()
+    await databases.close()
+    expect(await schemas()).toEqual(before)
+  })
+
+  // Elsewhere not everybody may make a role.
+  if (kind !== 'plain PostgreSQL') return
+  it('says so where it may not make one', async () => {
+    await using admin = await connect(target)
+    await admin.sql`create role reader login password 'x'`
+    const url = new URL(target)
+    url.username = 'reader'
+    url.password = 'x'
+    await using databases = openTestDatabases({ target: url.href })
+    await expect(databases.fresh()).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
+    // The connections of the attempt are closed: a server has few.
+    expect(await admin.sql`select count(*) as n from pg_stat_activity where usename = 'reader'`).toEqual([{ n: 0 }])
   })
 })
 
