@@ -31,6 +31,20 @@ export function parseTime(text: string): TimeInput {
   return INSTANT.test(text) ? text : { ago: text.replace(/\s+ago\s*$/i, '') }
 }
 
+/** A whole number, not below 0. @throws UsageError INVALID_OPTION */
+export function parseWholeNumber(text: string, what: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new UsageError('INVALID_OPTION', `${what} must be a whole number.`)
+}
+
+/** What `<job>` stands for. */
+export const JOB_ARGUMENT = 'its number, as `tsdb job list` shows it'
+
+/** The id of a job. @throws UsageError INVALID_OPTION */
+export function parseJob(text: string): number {
+  return parseWholeNumber(text, 'The job')
+}
+
 /** Collects an option that may be given several times; a comma separates values too. */
 export function collectList(text: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), ...splitList(text)]
@@ -86,7 +100,8 @@ export function parseAggregation(text: string): [string, string] {
   return [name.replace(/^_+|_+$/g, ''), text]
 }
 
-function unquote(name: string): string {
+/** A name without the double quotes and spaces around it. */
+export function unquote(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name.trim()
 }
 
@@ -96,10 +111,22 @@ function unquote(name: string): string {
  */
 export function parseWhere(texts: readonly string[]): Record<string, string>[] {
   return texts.map((text) => {
-    const match = /^\s*("(?:[^"]|"")+"|[^"=]+?)\s*=(.*)$/s.exec(text)
-    if (match?.[1] === undefined || match[2] === undefined) {
-      throw new UsageError('INVALID_OPTION', `--where ${JSON.stringify(text)} is not of the form column=value.`)
-    }
-    return { [unquote(match[1])]: match[2] }
+    const [column, value] = splitPair('--where', text)
+    return { [column]: value }
   })
+}
+
+/** A number; what is none is for the library to refuse. */
+export function parseNumber(text: string): number {
+  return /^-?\d+(?:\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+}
+
+/**
+ * The two parts of `column=value`; the column may be quoted.
+ * @throws UsageError INVALID_OPTION
+ */
+export function splitPair(flag: string, text: string): [string, string] {
+  const match = /^\s*("(?:[^"]|"")+"|[^"=]+?)\s*=(.*)$/s.exec(text)
+  if (match?.[1] !== undefined && match[2] !== undefined) return [unquote(match[1]), match[2]]
+  throw new UsageError('INVALID_OPTION', `${flag} ${JSON.stringify(text)} is not of the form column=value.`)
 }

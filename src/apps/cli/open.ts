@@ -35,7 +35,8 @@ export async function withDatabase<T>(
     interruption.signal.throwIfAborted()
     return await work(db, interruption.signal)
   } catch (error) {
-    throw interruption.signal.aborted ? new Interrupted('Interrupted.', { cause: error }) : error
+    if (!interruption.signal.aborted || error instanceof Interrupted) throw error
+    throw new Interrupted('Interrupted.', { cause: error })
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }

@@ -1,6 +1,7 @@
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { UsageError } from '../../index.ts'
+import { type ChartColumns, chartWanted, printChart } from './chart.ts'
 import type { GlobalOptions } from './open.ts'
 
 /** Rows by column name. */
@@ -12,13 +13,18 @@ export function addFormats(command: Command): Command {
 }
 
 /**
- * Prints rows as a table, CSV or JSON. `columns` are the columns and their order, also where there is no row.
- * @throws UsageError INVALID_OPTION for two formats at once
+ * Prints rows as a table, CSV, JSON or chart. `columns` are the columns and their order, also where there is no row;
+ * `drawn` are those of a chart where the user names none.
+ * @throws UsageError INVALID_OPTION for two formats at once, and where there is nothing to draw
  */
-export function printRows(command: Command, columns: readonly string[], rows: Rows): void {
+export function printRows(command: Command, columns: readonly string[], rows: Rows, drawn?: ChartColumns): void {
   const { json, csv } = command.optsWithGlobals<GlobalOptions & { readonly csv?: boolean }>()
-  if (json === true && csv === true) throw new UsageError('INVALID_OPTION', 'Give either --json or --csv.')
+  const wantsChart = chartWanted(command)
+  if ([json, csv, wantsChart].filter((wanted) => wanted === true).length > 1) {
+    throw new UsageError('INVALID_OPTION', 'Give one of --json, --csv and --chart.')
+  }
   if (json === true) writeJson(rows)
+  else if (wantsChart && rows.length > 0) printChart(command, columns, rows, drawn)
   else if (csv === true) {
     const lines = [columns, ...rows.map((row) => columns.map((column) => row[column]))]
     process.stdout.write(lines.map((cells) => `${cells.map(formatCsv).join(',')}\r\n`).join(''))
@@ -26,7 +32,8 @@ export function printRows(command: Command, columns: readonly string[], rows: Ro
   else printTable(columns, rows)
 }
 
-function printTable(columns: readonly string[], rows: Rows): void {
+/** Prints rows as a table with lines around its cells; what is not there is empty. */
+export function printTable(columns: readonly string[], rows: Rows): void {
   // The library would colour by its own rules.
   const table = new Table({ head: [...columns], style: { head: [], border: [], compact: true } })
   for (const row of rows) table.push(columns.map((column) => formatCell(row[column])))

@@ -3,7 +3,15 @@ import { ConfigError, PlanError, QueryError, TimescaleError, UnsupportedError, U
 import { paint } from './color.ts'
 
 /** Thrown when the user ends a command; what was running is cancelled. */
-export class Interrupted extends Error {}
+export class Interrupted extends Error {
+  /** How to go on. */
+  readonly hint: string | undefined
+
+  constructor(message: string, { hint, cause }: { readonly hint?: string | undefined; readonly cause?: unknown } = {}) {
+    super(message, { cause })
+    this.hint = hint
+  }
+}
 
 /** Thrown when a question is answered with no. */
 export class NotConfirmed extends Error {
@@ -45,7 +53,7 @@ function exitCode(error: unknown): number {
 }
 
 function toReport(error: unknown): Report {
-  if (error instanceof Interrupted) return { code: 'INTERRUPTED', message: 'Interrupted.' }
+  if (error instanceof Interrupted) return { code: 'INTERRUPTED', message: 'Interrupted.', hint: error.hint }
   if (error instanceof NotConfirmed) return { code: 'NOT_CONFIRMED', message: error.message }
   if (error instanceof CommanderError) return usageReport(error)
   if (error instanceof QueryError) {
@@ -58,7 +66,13 @@ function toReport(error: unknown): Report {
   // Its hint speaks of connect(), whose options are no flags here.
   if (error instanceof UnsupportedError) return { code: error.code, message: error.message, hint: error.hint }
   if (error instanceof TimescaleError) return { code: error.code, message: error.message, hint: toFlags(error.hint) }
+  if (isSystemError(error)) return { code: error.code, message: error.message }
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), hint: 'See --debug.' }
+}
+
+/** What the operating system refused, such as to read a file that does not exist. */
+function isSystemError(error: unknown): error is Error & { readonly code: string } {
+  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string'
 }
 
 /** The library's hints speak of options such as `ifExists: true`; here that is `--if-exists`. */

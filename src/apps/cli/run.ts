@@ -4,12 +4,21 @@ import { reportError } from './report.ts'
 import { addAggregate } from './verbs/aggregate.ts'
 import { addBucket } from './verbs/bucket.ts'
 import { addChunk } from './verbs/chunk.ts'
+import { addCompletion } from './verbs/completion.ts'
+import { addExport } from './verbs/export.ts'
 import { addFill } from './verbs/fill.ts'
+import { addGenerate } from './verbs/generate.ts'
 import { addHypertable } from './verbs/hypertable.ts'
 import { addInfo } from './verbs/info.ts'
+import { addJob } from './verbs/job.ts'
+import { addLoad } from './verbs/load.ts'
+import { addMetrics } from './verbs/metrics.ts'
 import { addPolicy } from './verbs/policy.ts'
 import { addServe } from './verbs/serve.ts'
+import { addShell } from './verbs/shell.ts'
 import { addSql } from './verbs/sql.ts'
+import { addTask } from './verbs/task.ts'
+import { addWatch } from './verbs/watch.ts'
 
 const EXAMPLES = `
 Without --target the database is the one of TSDB_URL, the PG* variables or a
@@ -17,10 +26,13 @@ configuration file, else the embedded engine in ./.tsdb.
 
 Examples:
   tsdb info
+  tsdb shell
   tsdb sql 'select now()' --json
   tsdb hypertable create sensor_data --time-column time --chunk-interval '1 day'
+  tsdb load readings.csv --table sensor_data
   tsdb policy add retention sensor_data --drop-after '30 days' --dry-run
   tsdb bucket sensor_data --time-column time --bucket '15 minutes' --aggregate 'AVG(temperature)'
+  tsdb job list --paused
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused because settings
 or data would be lost, 130 interrupted.`
@@ -32,7 +44,8 @@ or data would be lost, 130 interrupted.`
 export async function run(args: readonly string[]): Promise<number> {
   try {
     await makeProgram().parseAsync(args, { from: 'user' })
-    return 0
+    // A verb whose code is its answer has set it.
+    return Number(process.exitCode ?? 0)
   } catch (error) {
     // Help and version were asked for, and are written.
     if (error instanceof CommanderError && error.exitCode === 0) return 0
@@ -56,7 +69,26 @@ export function makeProgram(): Command {
     .option('--json', 'print results, and errors, as JSON')
     .addOption(new Option('--debug', 'print the stack of an error'))
     .addHelpText('after', EXAMPLES)
-  for (const add of [addInfo, addSql, addHypertable, addChunk, addAggregate, addPolicy, addBucket, addFill, addServe]) {
+  for (const add of [
+    addInfo,
+    addSql,
+    addLoad,
+    addExport,
+    addGenerate,
+    addHypertable,
+    addChunk,
+    addAggregate,
+    addPolicy,
+    addJob,
+    addBucket,
+    addFill,
+    addServe,
+    addShell,
+    addCompletion,
+    addTask,
+    addWatch,
+    addMetrics,
+  ]) {
     add(program)
   }
   return program

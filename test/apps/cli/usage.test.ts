@@ -9,10 +9,12 @@ import { tsdb } from './command.ts'
 /** Nobody answers there: whatever tried to connect would say so. */
 const nowhere = { env: { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' } }
 
-/** What changes something, and what destroys it. Every other verb only reads. */
+/** What changes something, and what destroys it, be it a file. Every other verb only reads, or makes what is new. */
 const CHANGING =
-  /^(sql|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+)$/
-const DESTROYING = /^\w+ drop$/
+  /^(sql|load|task|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+|job (run|alter|enable|disable|delete))$/
+const DESTROYING = /^(\w+ drop|job delete|export|task)$/
+/** What prints no rows: one object, or something for people and other programs. */
+const WITHOUT_ROWS = /(show|serve|shell|completion|export|generate|watch|metrics)$/
 
 /** Every verb with its path, such as `hypertable drop`. */
 function verbs(command: Command, path: readonly string[] = []): [string, Command][] {
@@ -28,8 +30,15 @@ describe.each(verbs(makeProgram()))('tsdb %s', (path, command) => {
     expect(command.options.every((option) => option.description !== '')).toBe(true)
     expect(flags.includes('--dry-run')).toBe(CHANGING.test(path))
     expect(flags.includes('--yes')).toBe(DESTROYING.test(path))
-    // One object, as `show` and `serve` give it, is no CSV.
-    if (!CHANGING.test(path)) expect(flags.includes('--csv')).toBe(!/(show|serve)$/.test(path))
+    if (!CHANGING.test(path)) expect(flags.includes('--csv')).toBe(!WITHOUT_ROWS.test(path))
+  })
+
+  test('has a help that fits a terminal, with examples that this program understands', () => {
+    let help = ''
+    command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp()
+    expect(help.split('\n').filter((line) => line.length > 100)).toEqual([])
+    const examples = help.split('\n').filter((line) => line.startsWith('  tsdb '))
+    expect(examples.filter((line) => !verbs(makeProgram()).some(([verb]) => line.includes(` ${verb}`)))).toEqual([])
   })
 
   test('refuses a mistyped --dry-run, whatever else is given', async () => {

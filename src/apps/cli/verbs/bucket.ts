@@ -1,6 +1,16 @@
 import type { Command } from 'commander'
-import { type TimeInput, UsageError } from '../../../index.ts'
-import { collect, collectColumns, given, parseAggregations, parseSpan, parseTime, parseWhere } from '../argument.ts'
+import type { TimeInput } from '../../../index.ts'
+import {
+  collect,
+  collectColumns,
+  given,
+  parseAggregations,
+  parseSpan,
+  parseTime,
+  parseWhere,
+  parseWholeNumber,
+} from '../argument.ts'
+import { addChart, chartOfBuckets } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printRows } from '../output.ts'
 
@@ -46,7 +56,7 @@ export function addBucket(program: Command): void {
     .option('--limit <rows>', 'at most so many rows')
     .addHelpText('after', EXAMPLES)
     .action(bucket)
-  addFormats(command)
+  addChart(addFormats(command))
 }
 
 async function bucket(table: string, options: BucketOptions, command: Command): Promise<void> {
@@ -65,16 +75,12 @@ async function bucket(table: string, options: BucketOptions, command: Command): 
       endTime,
       where: options.where === undefined ? undefined : parseWhere(options.where),
       offset: options.offset === undefined ? undefined : parseSpan(options.offset),
-      limit: options.limit === undefined ? undefined : parseLimit(options.limit),
+      limit: options.limit === undefined ? undefined : parseWholeNumber(options.limit, '--limit'),
     }),
   }
   await withDatabase(command, async (db, signal) => {
     const rows = await db.timeBucketQuery<Record<string, unknown>>(table, query, { signal, int8: 'bigint' })
-    printRows(command, ['bucket', ...(groupBy ?? []), ...Object.keys(aggregations)], rows)
+    const names = Object.keys(aggregations)
+    printRows(command, ['bucket', ...(groupBy ?? []), ...names], rows, chartOfBuckets(groupBy ?? [], names))
   })
-}
-
-function parseLimit(text: string): number {
-  if (/^\d+$/.test(text)) return Number(text)
-  throw new UsageError('INVALID_OPTION', '--limit must be a whole number.')
 }

@@ -13,6 +13,7 @@ import {
   UsageError,
 } from '../../../index.ts'
 import { given, parseTime } from '../argument.ts'
+import { addChart } from '../chart.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatBytes, formatObject, printResult, printRows } from '../output.ts'
@@ -78,10 +79,11 @@ function addList(chunk: Command): void {
           command,
           COLUMNS,
           chunks.map((one) => ({ chunk: formatChunk(one), ...one })),
+          { x: 'rangeStart', y: 'totalBytes' },
         )
       })
     })
-  addFormats(addRange(command))
+  addChart(addFormats(addRange(command)))
 }
 
 function formatChunk({ chunkSchema, chunkName }: ChunkInfo): string {

@@ -10,6 +10,7 @@ import {
   parseTime,
   parseWhere,
 } from '../argument.ts'
+import { addChart, chartOfBuckets } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printRows } from '../output.ts'
 
@@ -51,7 +52,7 @@ export function addFill(program: Command): void {
     .option('--order-by <columns>', "such as 'bucket DESC'")
     .addHelpText('after', EXAMPLES)
     .action(fill)
-  addFormats(command)
+  addChart(addFormats(command))
 }
 
 async function fill(table: string, options: FillOptions, command: Command): Promise<void> {
@@ -73,7 +74,8 @@ async function fill(table: string, options: FillOptions, command: Command): Prom
   }
   await withDatabase(command, async (db, signal) => {
     const rows = await db.fillGaps<Record<string, unknown>>(table, query, { signal, int8: 'bigint' })
-    printRows(command, ['bucket', ...(groupBy ?? []), ...Object.keys(columns)], rows)
+    const names = Object.keys(columns)
+    printRows(command, ['bucket', ...(groupBy ?? []), ...names], rows, chartOfBuckets(groupBy ?? [], names))
   })
 }
 

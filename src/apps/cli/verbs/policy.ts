@@ -22,10 +22,12 @@ import { collectList, given, parseOffset, parseSpan, parseTime } from '../argume
 import { withDatabase } from '../open.ts'
 import { addFormats, formatDifferences, formatObject, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
+import { addCheck } from './policy-check.ts'
+import { addPreview } from './policy-preview.ts'
 
 /** `tsdb policy …` */
 export function addPolicy(program: Command): void {
-  const policy = program.command('policy').description('add, remove and list policies')
+  const policy = program.command('policy').description('add, remove, list, preview and check policies')
   const add = policy.command('add').description('let the database do something again and again')
   addRetention(add)
   addCompression(add)
@@ -37,6 +39,8 @@ export function addPolicy(program: Command): void {
   addRemove(remove, 'refresh')
   addRemove(remove, 'reorder')
   addList(policy)
+  addPreview(policy)
+  addCheck(policy)
 }
 
 interface ScheduleOptions {
@@ -166,7 +170,7 @@ function addRefresh(add: Command): void {
     .requiredOption('--schedule-interval <span>', 'how often it runs')
     .addHelpText(
       'after',
-      "\nExamples:\n  tsdb policy add refresh sensor_data_hourly --start-offset '3 days' --end-offset '1 hour' --schedule-interval '30 minutes'",
+      "\nExamples:\n  tsdb policy add refresh sensor_data_hourly --schedule-interval '30 minutes' \\\n    --start-offset '3 days' --end-offset '1 hour'",
     )
     .action((name: string, options: RefreshOptions, command: Command) => {
       const wanted = {

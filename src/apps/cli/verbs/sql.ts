@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
+import { addChart } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
@@ -33,7 +34,7 @@ export function addSql(program: Command): void {
     .option('--timeout <ms>', 'cancel it after so many milliseconds')
     .addHelpText('after', EXAMPLES)
     .action(runSql)
-  addFormats(addDryRun(command))
+  addChart(addFormats(addDryRun(command)))
 }
 
 async function runSql(statement: string | undefined, options: SqlOptions, command: Command): Promise<void> {
