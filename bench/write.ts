@@ -1,52 +1,60 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import pg from 'pg'
-import { from as copyFrom } from 'pg-copy-streams'
+import { parseArgs } from 'node:util'
 import { type BenchResult, type Measure, median, ratio } from './bench-result.ts'
+import { measureMemory } from './write-memory.ts'
+import { measureUpdates } from './write-update.ts'
+import { type Database, makeFiles, makeTable, ourWays, pgWays, streamWays, type Way } from './write-way.ts'
 
-type Library = typeof import('../src/index.ts')
-type Database = Awaited<ReturnType<Library['connect']>>
-type Way = () => Promise<unknown>
-
-const quick = process.argv.includes('--quick')
-const rows = quick ? 50_000 : 200_000
+const { values: given } = parseArgs({
+  strict: false,
+  options: { quick: { type: 'boolean' }, rows: { type: 'string' }, memory: { type: 'string' } },
+})
+const quick = given.quick === true
+const rows = Number(given.rows ?? (quick ? 50_000 : 200_000))
+const memoryRows = Number(given.memory ?? (quick ? 200_000 : 10_000_000))
 const rounds = quick ? 1 : 5
-const sensors = 50
-const days = 4
-const start = Date.UTC(2025, 0, 1)
-const words = ['Office', 'Warehouse', 'Lab', 'Roof']
-const plain = { directCompress: 'off', analyze: false } as const
 
 /**
- * For `npm run bench -- write`: ways to write rows of (timestamptz, int4, float8, float8, text) into a hypertable, in turns.
- * Needs `npm run build`. Database: TSDB_BENCH_URL, or the embedded engine.
+ * For `npm run bench -- write [--quick] [--rows 200000] [--memory 10000000]`: ways to write rows of (timestamptz, int4,
+ * float8, float8, text) into a hypertable, in turns; updates of compressed rows; the memory that a load of many rows takes,
+ * on a plain PostgreSQL where no server is given, since the embedded engine is in the same process. Needs `npm run build`.
+ * Database: TSDB_BENCH_URL, or the embedded engine; other drivers and psql are compared only on a server.
  */
 export async function bench(): Promise<BenchResult> {
   // What is shipped, not what tsx makes of src.
-  const { connect }: Library = await import(new URL('../dist/index.js', import.meta.url).href)
+  const { connect }: typeof import('../src/index.ts') = await import(new URL('../dist/index.js', import.meta.url).href)
   const url = process.env['TSDB_BENCH_URL']
   const directory = mkdtempSync(join(tmpdir(), 'tsdb-bench-'))
   const db = await connect(url ?? 'embedded:')
   try {
-    const ways = { ...ourWays(db, directory), ...pgWays(db), ...(url === undefined ? {} : streamWays(url)) }
-    const samples: Record<string, number[]> = {}
-    const cpu: Record<string, number[]> = {}
-    for (let round = 0; round < rounds; round++) {
-      for (const [name, way] of Object.entries(ways)) {
-        await makeTable(db)
-        const before = process.cpuUsage()
-        const begin = performance.now()
-        await way()
-        samples[name] = [...(samples[name] ?? []), ((performance.now() - begin) * 1000) / rows]
-        const used = process.cpuUsage(before)
-        cpu[name] = [...(cpu[name] ?? []), (used.user + used.system) / rows]
-        await check(db)
-      }
+    const files = await makeFiles(directory, rows)
+    const ways = {
+      ...ourWays(db, files, rows),
+      ...pgWays(db, rows),
+      ...(url === undefined ? {} : streamWays(url, files, rows)),
     }
-    return { measures: measuresOf(samples, url === undefined), samples: { ...samples, ...named(cpu, 'process CPU: ') } }
+    const { samples, cpu, recompress } = await inTurns(db, ways)
+    await db.sql`delete from tsdbkit.import where id like 'bench %'`
+    const updates = await measureUpdates(db, rows, rounds)
+    await db.sql`drop table if exists bench_write`
+    const memory = await measureMemory(directory, memoryRows)
+    return {
+      measures: [
+        ...measuresOf(samples, url === undefined),
+        ...clientOf(cpu, url),
+        ...updates.measures,
+        ...memory.measures,
+      ],
+      samples: {
+        ...samples,
+        ...named(cpu, 'process CPU: '),
+        ...named(recompress, 'of it recompressing: '),
+        ...updates.samples,
+        ...memory.samples,
+      },
+    }
   } finally {
     await db.sql`drop table if exists bench_write`
     await db.close()
@@ -54,13 +62,34 @@ export async function bench(): Promise<BenchResult> {
   }
 }
 
-async function makeTable(db: Database): Promise<void> {
-  await db.sql`drop table if exists bench_write`
-  await db.sql`create table bench_write (
-    time timestamptz not null, sensor_id int, temperature float8, humidity float8, location text)`
-  await db.createHypertable('bench_write', { timeColumn: 'time', chunkTimeInterval: '1 day' })
-  await db.sql`alter table bench_write set (
-    timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id', timescaledb.compress_orderby = 'time')`
+interface Samples {
+  /** Microseconds a row, by way. */
+  readonly samples: Record<string, number[]>
+  readonly cpu: Record<string, number[]>
+  readonly recompress: Record<string, number[]>
+}
+
+async function inTurns(db: Database, ways: Readonly<Record<string, Way>>): Promise<Samples> {
+  const result: Samples = { samples: {}, cpu: {}, recompress: {} }
+  const add = (to: Record<string, number[]>, name: string, value: number): void => {
+    to[name] = [...(to[name] ?? []), value]
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, way] of Object.entries(ways)) {
+      await makeTable(db)
+      const before = process.cpuUsage()
+      const begin = performance.now()
+      const report = await way()
+      add(result.samples, name, ((performance.now() - begin) * 1000) / rows)
+      const used = process.cpuUsage(before)
+      add(result.cpu, name, (used.user + used.system) / rows)
+      if (report !== undefined && report.seconds.recompress > 0.001) {
+        add(result.recompress, name, (report.seconds.recompress * 1e6) / rows)
+      }
+      await check(db)
+    }
+  }
+  return result
 }
 
 async function check(db: Database): Promise<void> {
@@ -68,138 +97,42 @@ async function check(db: Database): Promise<void> {
   if (row?.n !== rows) throw new Error(`${row?.n} rows were written, not ${rows}`)
 }
 
-const timeOf = (n: number): number => start + Math.floor((n / rows) * days * 86_400_000)
-const temperatureOf = (n: number): number => 20 + (n % 997) / 99.7
-const humidityOf = (n: number): number => 40 + (n % 499) / 24.95
-const valuesOf = (n: number): [Date, number, number, number, string] => [
-  new Date(timeOf(n)),
-  n % sensors,
-  temperatureOf(n),
-  humidityOf(n),
-  words[n % 4] ?? '',
-]
-
-function ourWays(db: Database, directory: string): Record<string, Way> {
-  const objects = Array.from({ length: rows }, (_, n) => {
-    const [time, sensor_id, temperature, humidity, location] = valuesOf(n)
-    return { time, sensor_id, temperature, humidity, location }
-  })
-  const columns = {
-    time: BigInt64Array.from({ length: rows }, (_, n) => BigInt(timeOf(n)) * 1000n),
-    sensor_id: Int32Array.from({ length: rows }, (_, n) => n % sensors),
-    temperature: Float64Array.from({ length: rows }, (_, n) => temperatureOf(n)),
-    humidity: Float64Array.from({ length: rows }, (_, n) => humidityOf(n)),
-    location: objects.map(({ location }) => location),
-  }
-  const file = join(directory, 'rows.csv')
-  const lines = objects.map(
-    (row) => `${row.time.toISOString()},${row.sensor_id},${row.temperature},${row.humidity},${row.location}`,
-  )
-  writeFileSync(file, `time,sensor_id,temperature,humidity,location\n${lines.join('\n')}\n`)
-  const load = (source: Parameters<Database['load']>[1], options: Parameters<Database['load']>[2]): Way => {
-    return () => db.load('bench_write', source, options)
-  }
-  return {
-    columns: load(columns, { ...plain, parallel: 1 }),
-    'columns, 2 connections': load(columns, plain),
-    'columns, direct compress, sorted': load(columns, { analyze: false, parallel: 1, recompress: 'never' }),
-    'columns, direct compress, sorted, recompressed': load(columns, { analyze: false, parallel: 1 }),
-    objects: load(objects, { ...plain, parallel: 1 }),
-    'CSV, passed through': load(file, { ...plain, parallel: 1 }),
-    'CSV, parsed': load(file, { ...plain, parallel: 1, onBadRow: 'skip' }),
-    'columns, exactly once, 20,000 rows a batch': () =>
-      db.load('bench_write', columns, {
-        ...plain,
-        parallel: 1,
-        batchRows: 20_000,
-        importId: `bench ${performance.now()}`,
-      }),
-    'columns, 20,000 rows a batch': load(columns, { ...plain, parallel: 1, batchRows: 20_000 }),
-    'insert of 10,000 objects': async () => {
-      for (let at = 0; at < rows; at += 10_000) await db.insert('bench_write', objects.slice(at, at + 10_000))
-    },
-  }
-}
-
-function pgWays(db: Database): Record<string, Way> {
-  return {
-    'pg, multi-row INSERT of 5,000': async () => {
-      for (let at = 0; at < rows; at += 5000) {
-        const values: unknown[] = []
-        const groups: string[] = []
-        for (let n = at; n < Math.min(at + 5000, rows); n++) {
-          const first = values.length
-          values.push(...valuesOf(n))
-          groups.push(`($${first + 1},$${first + 2},$${first + 3},$${first + 4},$${first + 5})`)
-        }
-        await db.pool.query(`insert into bench_write values ${groups.join(',')}`, values)
-      }
-    },
-    'pg, unnest of 10,000': async () => {
-      for (let at = 0; at < rows; at += 10_000) {
-        const lists: unknown[][] = [[], [], [], [], []]
-        for (let n = at; n < Math.min(at + 10_000, rows); n++)
-          valuesOf(n).forEach((value, column) => void lists[column]?.push(value))
-        await db.pool.query(
-          'insert into bench_write select * from unnest($1::timestamptz[], $2::int[], $3::float8[], $4::float8[], $5::text[])',
-          lists,
-        )
-      }
-    },
-  }
-}
-
-/** Ways that need a connection of their own, so only where there is a server. */
-function streamWays(url: string): Record<string, Way> {
-  return {
-    'pg-copy-streams, text': async () => {
-      const client = new pg.Client(url)
-      await client.connect()
-      function* lines(): Generator<string> {
-        for (let n = 0; n < rows; n++) {
-          const [time, ...rest] = valuesOf(n)
-          yield `${time.toISOString()}\t${rest.join('\t')}\n`
-        }
-      }
-      await pipeline(Readable.from(lines()), client.query(copyFrom('copy bench_write from stdin')))
-      await client.end()
-    },
-  }
-}
-
 function named(samples: Readonly<Record<string, number[]>>, prefix: string): Record<string, number[]> {
   return Object.fromEntries(Object.entries(samples).map(([name, values]) => [`${prefix}${name}`, values]))
 }
 
+/** Only on a server: else the engine's work is in the same process. */
+function clientOf(cpu: Readonly<Record<string, number[]>>, url: string | undefined): Measure[] {
+  if (url === undefined) return []
+  return [{ name: 'columns, CPU of the client a row', value: median(cpu['columns'] ?? []), unit: 'µs', target: 0.5 }]
+}
+
+const sorted = 'columns, direct compress, sorted'
+const declared = 'columns, direct compress, declared sorted'
+const psqlBinary = 'psql, \\copy binary'
+
 function measuresOf(samples: Readonly<Record<string, number[]>>, embedded: boolean): Measure[] {
   const of = (name: string): number[] => samples[name] ?? []
+  // 280,000 and 430,000 rows a second.
+  const targets: Record<string, number> = embedded ? { columns: 1000 / 280, [declared]: 1000 / 430 } : {}
   const each = Object.entries(samples).map(([name, values]): Measure => {
-    const value = median(values)
-    // 280,000 and 430,000 rows a second.
-    const targets: Record<string, number> = embedded
-      ? { columns: 1000 / 280, 'columns, direct compress, sorted': 1000 / 430 }
-      : {}
     const target = targets[name]
-    return { name: `${name}, a row`, value, unit: 'µs', ...(target !== undefined && { target }) }
+    return { name: `${name}, a row`, value: median(values), unit: 'µs', ...(target !== undefined && { target }) }
   })
+  /** How much longer one way takes, with what it may at most. */
+  const against = (name: string, other: string, target: number): Measure[] => {
+    if (samples[name] === undefined || samples[other] === undefined) return []
+    return [{ name: `${name} : ${other}`, value: ratio(of(name), of(other)), unit: '×', target }]
+  }
+  const insert = 'pg, multi-row INSERT of 5,000'
   return [
     ...each,
-    {
-      name: 'objects : columns',
-      value: ratio(of('objects'), of('columns')),
-      unit: '×',
-      target: 1 / 0.7,
-    },
-    {
-      name: 'exactly once : not',
-      value: ratio(of('columns, exactly once, 20,000 rows a batch'), of('columns, 20,000 rows a batch')),
-      unit: '×',
-      target: 1.05,
-    },
-    {
-      name: 'columns : pg, multi-row INSERT',
-      value: ratio(of('columns'), of('pg, multi-row INSERT of 5,000')),
-      unit: '×',
-    },
+    ...against('objects', 'columns', 1 / 0.7),
+    ...against('columns, exactly once, 20,000 rows a batch', 'columns, 20,000 rows a batch', 1.05),
+    ...against('columns', psqlBinary, 1 / 0.95),
+    ...against('CSV, passed through', 'psql, \\copy CSV', 1 / 0.95),
+    ...against(sorted, psqlBinary, 1 / 1.9),
+    ...against(declared, psqlBinary, 1 / 2.5),
+    ...(embedded ? [] : [...against(sorted, insert, 1 / 9), ...against(declared, insert, 1 / 12)]),
   ]
 }

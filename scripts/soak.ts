@@ -1,6 +1,6 @@
 /**
  * Kills a writer again and again and looks whether anything acknowledged is lost.
- * `npm run soak -- embedded --rounds 50`; exits with 1 when anything is wrong.
+ * `npm run soak -- embedded --rounds 50`, or `ingest` for loads and writers on a server; exits with 1 when anything is wrong.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { check } from './soak-check.ts'
+import { soakIngest } from './soak-ingest.ts'
 import { Acknowledged } from './soak-schema.ts'
 
 const WRITER = fileURLToPath(new URL('soak-writer.ts', import.meta.url))
@@ -158,12 +159,17 @@ function report({ figures, acknowledged }: { figures: Figures; acknowledged: Ack
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { rounds: { type: 'string', default: '50' }, keep: { type: 'boolean', default: false } },
+    options: { rounds: { type: 'string' }, keep: { type: 'boolean', default: false } },
   })
-  const rounds = Number(values.rounds)
-  if (positionals[0] !== 'embedded' || !Number.isInteger(rounds) || rounds < 1) {
-    console.error('usage: npm run soak -- embedded [--rounds 50] [--keep]')
+  const [what = ''] = positionals
+  const rounds = Number(values.rounds ?? (what === 'ingest' ? 30 : 50))
+  if (!['embedded', 'ingest'].includes(what) || !Number.isInteger(rounds) || rounds < 1) {
+    console.error('usage: npm run soak -- embedded [--rounds 50] [--keep] | ingest [--rounds 30]')
     process.exitCode = 2
+    return
+  }
+  if (what === 'ingest') {
+    process.exitCode = (await soakIngest(rounds)) ? 0 : 1
     return
   }
   const place = fs.mkdtempSync(path.join(os.tmpdir(), 'soak-'))
