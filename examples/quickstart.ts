@@ -1,11 +1,12 @@
 /** Real data through everything: `npm run quickstart`. Writes to the schema tsdbkit_demo of ./.tsdb, or of TSDB_URL. */
-import { readFileSync } from 'node:fs'
-import { avg, chart, connect, type Database, first, last, max, min, print, sql, sum } from 'tsdbkit'
+import { openAsBlob, readFileSync } from 'node:fs'
+import { avg, chart, connect, type Database, first, type LoadSource, last, max, min, print, sql, sum } from 'tsdbkit'
 
 const PRICE = 'tsdbkit_demo.price'
 const WEATHER = 'tsdbkit_demo.weather'
 const COPY = 'tsdbkit_demo.price_since_2010'
 const GAPS = 'tsdbkit_demo.temperature_with_gaps'
+const FLIGHT = 'tsdbkit_demo.flight'
 const TOMORROW = new Date(Date.now() + 86_400_000)
 
 let stepCount = 0
@@ -62,6 +63,32 @@ async function loadWeather(db: Database): Promise<string[]> {
   const { rowCount } = await db.executeMany(`insert into ${WEATHER} values ($1, $2, $3)`, rows)
   const { numChunks } = await db.getHypertableStats(WEATHER)
   return [`${number(rowCount)} values in ${numChunks} chunks of a week; the quantity is a hash dimension`]
+}
+
+/** The beginning of three million flights as an Arrow table; with --all-flights the whole file. */
+async function flights(): Promise<LoadSource> {
+  const file = new URL('../node_modules/vega-datasets/data/flights-3m.parquet', import.meta.url)
+  if (process.argv.includes('--all-flights')) return file
+  const [{ ParquetFile }, { tableFromIPC }] = await Promise.all([import('parquet-wasm'), import('@uwdata/flechette')])
+  const parquet = await ParquetFile.fromFile(await openAsBlob(file))
+  const start = await parquet.read({ limit: 300_000 })
+  return tableFromIPC(start.intoIPCStream(), { useDate: true })
+}
+
+async function loadFlights(db: Database): Promise<string[]> {
+  const report = await db.load(FLIGHT, await flights(), {
+    create: { timeColumn: 'date', chunkTimeInterval: '1 month', segmentBy: 'origin', orderBy: 'date' },
+  })
+  const { numChunks, totalBytes } = await db.getHypertableStats(FLIGHT)
+  const [worst] = await db.sql<{ origin: string; delay: number }>`
+    select origin, round(avg(delay))::int as delay from ${sql.name(FLIGHT)}
+    group by origin having count(*) > 1000 order by avg(delay) desc limit 1`
+  const rate = number(Math.round(report.rowsWritten / report.seconds.total))
+  return [
+    `${number(report.rowsWritten)} flights, ${rate} a second; the table was made by a sample`,
+    `${numChunks} chunks, compressed on the way in: ${kilobytes(totalBytes)}`,
+    `most late from ${worst?.origin}: ${worst?.delay} minutes on average`,
+  ]
 }
 
 async function aggregatePrices(db: Database): Promise<string[]> {
@@ -182,7 +209,7 @@ async function count(db: Database, table: string): Promise<number> {
 
 /** What a second look at the database must find unchanged. */
 async function countAll(db: Database): Promise<string[]> {
-  const tables = [PRICE, WEATHER, COPY, GAPS, 'tsdbkit_demo.weekly', 'tsdbkit_demo.monthly']
+  const tables = [PRICE, WEATHER, FLIGHT, COPY, GAPS, 'tsdbkit_demo.weekly', 'tsdbkit_demo.monthly']
   const lines: string[] = []
   for (const table of tables) {
     const { compressedChunks, numChunks } = await db.getHypertableStats(table)
@@ -199,6 +226,7 @@ async function fillDatabase(db: Database): Promise<string[]> {
   await db.sql`create schema tsdbkit_demo`
   await step('S&P 500, every day from 2000 to 2020', () => loadPrices(db))
   await step('Seattle, the normal weather of every hour of a year', () => loadWeather(db))
+  await step('Flights, from Parquet into a table made by a sample of them', () => loadFlights(db))
   await step('Weekly and monthly open, high, low, close: continuous aggregates', () => aggregatePrices(db))
   await step('The monthly close', () => drawPrices(db))
   await step('Compression', () => compress(db))
@@ -228,6 +256,7 @@ Try next:
   ls examples                                  a short program for each feature
   npx tsx examples/gap-filling.ts              one of them
   docs/guide.md                                from the first row to old data
+  npm run quickstart -- --all-flights          with all three million flights
   TSDB_URL=postgres://… npm run quickstart     all of this on your server`)
 }
 

@@ -231,6 +231,7 @@ test('quickstart', () => {
   expect({ code, output }).toMatchObject({ code: 0 })
   expect(output).toContain('5,105 days in 5 chunks')
   expect(output).toContain('26,277 values in 106 chunks')
+  expect(output).toMatch(/300,000 flights, [\d,]+ a second[^\n]*\n +\d chunks, compressed on the way in/)
   expect(output).toContain('1,059 weeks and 244 months')
   expect(numbersIn(output, /(\d[\d.]+) times smaller/g)).toHaveLength(2)
   for (const [ratio] of numbersIn(output, /(\d[\d.]+) times smaller/g)) expect(ratio).toBeGreaterThan(1)
