@@ -14,7 +14,9 @@ import type { ServedDatabase } from '../../src/index.ts'
 import { message } from '../../src/wire/message.ts'
 import { extended, readRows, tagsOf } from './raw-client.ts'
 import { openRaw } from './scram-client.ts'
-import { db, login, serve, served, valueIn } from './served-database.ts'
+import { db, login, serve, serveDatabase, served, valueIn } from './served-database.ts'
+
+serveDatabase()
 
 describe('pg', () => {
   test('rows, parameters, named statements, errors, transactions', async () => {

@@ -5,7 +5,9 @@ import { connect } from '../../src/index.ts'
 import { message } from '../../src/wire/message.ts'
 import { extended, RawClient } from './raw-client.ts'
 import { dial, logIn, openRaw } from './scram-client.ts'
-import { db, login, served } from './served-database.ts'
+import { db, login, serveDatabase, served } from './served-database.ts'
+
+serveDatabase()
 
 describe('a client that dies leaves nothing behind', () => {
   const nothingLeft = async (): Promise<void> => {

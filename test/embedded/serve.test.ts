@@ -9,7 +9,9 @@ import { connect, type ServeOptions } from '../../src/index.ts'
 import { message } from '../../src/wire/message.ts'
 import { readRows } from './raw-client.ts'
 import { cancelRequest, dial, openRaw } from './scram-client.ts'
-import { db, login, serve, served, valueIn } from './served-database.ts'
+import { db, login, serve, serveDatabase, served, valueIn } from './served-database.ts'
+
+serveDatabase()
 
 describe('limits', () => {
   test('connections beyond maxConnections are refused with 53300, until one ends', async () => {

@@ -1,7 +1,4 @@
-/**
- * The database of the tests that speak to it from outside: one for a file, with a table `reading` that is emptied after
- * each test. Importing it registers the hooks.
- */
+/** The database of the tests that speak to it from outside: one for a file. */
 import path from 'node:path'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll } from 'vitest'
@@ -12,16 +9,19 @@ export let served: ServedDatabase
 /** What is closed after the test, the first first. */
 const opened: AsyncDisposable[] = []
 
-beforeAll(async () => {
-  db = await connect('embedded:', { onProgress: () => undefined })
-  served = await db.serve({ port: 0 })
-  await db.sql`create table reading (id int primary key, value text)`
-})
-afterAll(() => db.close())
-afterEach(async () => {
-  for (const each of opened.splice(0)) await each[Symbol.asyncDispose]()
-  await db.sql`truncate reading`
-})
+/** Registers the hooks of a file: the database has a table `reading` that is emptied after each test. */
+export function serveDatabase(): void {
+  beforeAll(async () => {
+    db = await connect('embedded:', { onProgress: () => undefined })
+    served = await db.serve({ port: 0 })
+    await db.sql`create table reading (id int primary key, value text)`
+  })
+  afterAll(() => db.close())
+  afterEach(async () => {
+    for (const each of opened.splice(0)) await each[Symbol.asyncDispose]()
+    await db.sql`truncate reading`
+  })
+}
 
 /** Offers it once more, with other options. */
 export async function serve(options: ServeOptions): Promise<ServedDatabase> {

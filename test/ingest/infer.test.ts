@@ -11,6 +11,7 @@ describe('texts of a file', () => {
     ['many digits', ['1.5', '1234567890.1234567'], 'numeric'],
     ['a large whole number among fractions', ['0.5', '9007199254740993'], 'numeric'],
     ['out of range of a double', ['1e400'], 'numeric'],
+    ['too small for all digits of a double', ['8000e-327'], 'numeric'],
     ['leading zeros', ['1', '007'], 'text'],
     ['a plus', ['+49123'], 'text'],
     ['only NaN', ['nan'], 'text'],

@@ -129,11 +129,14 @@ function wholeKind(text: string): ValueKind {
   return whole < int8.least || whole > int8.most ? 'long' : 'big'
 }
 
+/** Below it a double has fewer digits. */
+const leastNormal = 2 ** -1022
+
 /** Whether a double has all the digits: 15 always survive. */
 function isExactDouble(text: string): boolean {
   const digits = text.replace(/e.*$/i, '').replace(/[-.]/g, '').replace(/^0+/, '').replace(/0+$/, '')
   const number = Number(text)
-  return digits.length <= 15 && Number.isFinite(number) && (number !== 0 || digits === '')
+  return digits.length <= 15 && Number.isFinite(number) && (Math.abs(number) >= leastNormal || digits === '')
 }
 
 function momentOfText(given: string, format: TimeFormat | undefined): 'date' | 'naive' | 'zoned' | undefined {

@@ -12,7 +12,7 @@ const nowhere = { env: { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' } }
 /** What changes something, and what destroys it, be it a file. Every other verb only reads, or makes what is new. */
 const CHANGING =
   /^(sql|load|task|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+|job (run|alter|enable|disable|delete))$/
-const DESTROYING = /^(\w+ drop|job delete|export|task)$/
+const DESTROYING = /^(\w+ drop|job delete|export|generate|task)$/
 /** What prints no rows: one object, or something for people and other programs. */
 const WITHOUT_ROWS = /(show|serve|shell|completion|export|generate|watch|metrics)$/
 

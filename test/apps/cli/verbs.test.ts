@@ -174,6 +174,13 @@ describe('results', () => {
       `insert into ${target} values ('1'), ('2''');\n`,
     )
     expect(await output('sql', insert, '-p', '1', '-p', '2')).toBe('INSERT 2\n')
+    // A read-only transaction alone lets this through, and COMMIT would keep it.
+    const chunks = database.name('Kept chunks')
+    await run('sql', `create table ${chunks} (time timestamptz not null)`)
+    await run('hypertable', 'create', chunks, '--time-column', 'time')
+    await run('sql', `insert into ${chunks} values ('2025-01-01Z')`)
+    await run('sql', `select _timescaledb_functions.drop_chunk(c) from show_chunks('${chunks}') c`, '--read-only')
+    expect(await output('sql', `select count(*) as n from ${chunks}`, '--csv')).toBe('n\r\n1\r\n')
     const failed = await run('sql', `select * frm ${target}`, '--json')
     expect(failed).toMatchObject({ code: 1, stdout: '' })
     expect(JSON.parse(failed.stderr).error).toMatchObject({ code: 'SYNTAX_ERROR', sqlState: '42601', position: 10 })

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import { type QueryResult, type Row, UsageError } from '../../../index.ts'
+import { type Client, type Database, type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
 import { addChart } from '../chart.ts'
 import { withDatabase } from '../open.ts'
@@ -30,7 +30,7 @@ export function addSql(program: Command): void {
     .argument('[statement]', 'the statement; $1 and so on stand for --param')
     .option('-f, --file <file>', 'read the statement from a file, or from stdin with -')
     .option('-p, --param <value>', 'the value of the next $n, as text; may be repeated', collect)
-    .option('--read-only', 'in a transaction that can change nothing')
+    .option('--read-only', 'in a read-only transaction that is rolled back; tsdb task has a stricter one')
     .option('--timeout <ms>', 'cancel it after so many milliseconds')
     .addHelpText('after', EXAMPLES)
     .action(runSql)
@@ -46,10 +46,30 @@ async function runSql(statement: string | undefined, options: SqlOptions, comman
     const query = { signal, int8: 'bigint', ...(timeoutMs === undefined ? {} : { timeoutMs }) } as const
     const result =
       options.readOnly === true
-        ? await db.transaction((tx) => tx.executeQuery(text, values, query), { readOnly: true })
+        ? await runReadOnly(db, (tx) => tx.executeQuery(text, values, query))
         : await db.executeQuery(text, values, query)
     printAnswer(command, result)
   })
+}
+
+/** Rolled back: functions of TimescaleDB that drop a chunk do so in a read-only transaction too. */
+async function runReadOnly(db: Database, run: (tx: Client) => Promise<QueryResult<Row>>): Promise<QueryResult<Row>> {
+  const done: QueryResult<Row>[] = []
+  const rollback = new Error('rolled back')
+  await db
+    .transaction(
+      async (tx) => {
+        done.push(await run(tx))
+        throw rollback
+      },
+      { readOnly: true },
+    )
+    .catch((error: unknown) => {
+      if (error !== rollback) throw error
+    })
+  const [result] = done
+  if (result === undefined) throw rollback
+  return result
 }
 
 function printAnswer(command: Command, result: QueryResult<Row>): void {
