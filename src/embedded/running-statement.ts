@@ -83,8 +83,11 @@ export class RunningStatement {
       connection.unsynced = false
       connection.copying = false
     } else if (type === 'G') connection.copying = true
-    else if (type === 'C') events.completed(readText(bytes, HEADER_BYTES)[0])
-    else if (type === 'E') return this.#fail(connection, bytes)
+    else if (type === 'C') {
+      // What comes now is no data any more, also where the Sync comes later than the CopyDone.
+      connection.copying = false
+      events.completed(readText(bytes, HEADER_BYTES)[0])
+    } else if (type === 'E') return this.#fail(connection, bytes)
     return undefined
   }
 

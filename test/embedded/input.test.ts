@@ -60,3 +60,26 @@ test('a batch of exactly 8,192 bytes, one less and one more, followed by another
     expect(readRows(await client.until('Z'))).toEqual([['4']])
   }
 })
+
+test('a Sync that comes after the COPY has ended is answered', async () => {
+  await client.query('truncate t')
+  const flush = message('H')
+  for (const statement of ['begin', 'copy t (i) from stdin', 'commit']) {
+    client.send(
+      message('P', '', statement, Buffer.alloc(2)),
+      message('B', '', '', Buffer.alloc(6)),
+      message('E', Buffer.alloc(5)),
+      flush,
+    )
+    if (statement.startsWith('copy')) {
+      await client.until('G')
+      client.send(message('d', Buffer.from('1\n2\n')), message('c'))
+    }
+    await client.until('C')
+    // The engine has become idle by then.
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    client.send(message('S'))
+    await client.until('Z')
+  }
+  expect(await client.query('select i from t order by i')).toEqual([['1'], ['2']])
+})
