@@ -98,7 +98,10 @@ import { type Statement, sql } from './sql/template.ts'
 /** How results arrive where a call does not say. */
 type ResultDefaults = Pick<QueryOptions, 'int8' | 'numeric'>
 
-/** Everything that can be done in a database, on whatever connection or transaction it is bound to. */
+/**
+ * Everything that can be done in a database, on whatever connection or transaction it is bound to. In one file, though
+ * long: it is the list of it, and each method is one line.
+ */
 export class Client {
   protected readonly session: Session
   readonly #defaults: ResultDefaults

@@ -142,6 +142,7 @@ export class Interruption {
         const inTime = await sendCancelRequest(this.#connection.cancelTarget(), end - performance.now())
         // A request that may still arrive could hit the next statement of this connection.
         if (!inTime) this.#connection.destroy()
+        // It rejects only when it is cut short, which the loop looks at.
         await wait(repeatMs, undefined, { signal }).catch(() => undefined)
       }
     } finally {

@@ -176,6 +176,7 @@ export async function* runCopyOut(
   } finally {
     if (left) {
       await connection.cancelRunning()
+      // That it was cancelled; the reader, who left, has no use for it.
       await outcome.catch(() => undefined)
     }
   }

@@ -88,6 +88,7 @@ export async function* runStream<T>(
   } finally {
     if (left) {
       stop.abort(leftEarly)
+      // That it was cancelled; the reader, who left, has no use for it.
       await outcome.catch(() => undefined)
     }
   }

@@ -132,6 +132,7 @@ export class VirtualClock {
       })
     }
     const moved = this.#moving.then(() => stayAlive(() => this.#run(findTarget, options)))
+    // The caller has the error; the next move only waits for the end.
     this.#moving = moved.catch(() => undefined)
     return moved
   }

@@ -52,6 +52,7 @@ export class ExportSink {
    */
   static async open(target: Writable | string, options: SinkOptions): Promise<ExportSink> {
     if (typeof target !== 'string') return new ExportSink(target, undefined, options)
+    // What cannot be looked at cannot be opened either, which says why.
     const found = await stat(target).catch(() => undefined)
     if (found?.isDirectory() === true) throw new UsageError('INVALID_VALUE', `${target} is a directory.`)
     if (found !== undefined && !found.isFile()) {
@@ -101,6 +102,7 @@ export class ExportSink {
     }
     this.#out.destroy()
     await closed(this.#out)
+    // The error that led here is the one to be thrown.
     await unlink(this.#file.part).catch(() => undefined)
   }
 

@@ -83,6 +83,7 @@ export class ParquetWriter {
   /** Ends without a file; the library's memory is freed. */
   async abort(): Promise<void> {
     this.#discarding = true
+    // The error that led here is the one to be thrown.
     await this.finish().catch(() => undefined)
   }
 

@@ -31,6 +31,7 @@ export class ChunkReader {
     this.#interrupted = new Promise((_, refuse) => {
       reject = refuse
     })
+    // Raced with each chunk; it may come while none is asked for.
     this.#interrupted.catch(() => undefined)
     if (signal !== undefined) {
       this.#onAbort = () => reject(cancelledError(signal))

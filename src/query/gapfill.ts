@@ -1,4 +1,3 @@
-import { withFeature } from '../catalog/capabilities.ts'
 import type { ColumnQueryOptions, QueryOptions, Row, Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import { queryToColumns } from '../results/column-query.ts'
@@ -19,8 +18,8 @@ import {
   type BucketTime,
   bucketWidthSql,
   type Flat,
-  findTimeType,
   isWhole,
+  runTyped,
   windowConditions,
 } from './time-column.ts'
 
@@ -140,7 +139,7 @@ export async function fillGaps(
   options: FillGapsOptions,
   queryOptions: QueryOptions = {},
 ): Promise<Row[]> {
-  const { rows } = await runTyped(session, table, options, (statement) =>
+  const { rows } = await runTyped(session, 'gapfill', table, options, fillGapsSql, (statement) =>
     session.query(statement, { numeric: 'number', ...queryOptions }),
   )
   return rows
@@ -160,23 +159,9 @@ export function fillGapsColumns<
   options: FillGapsOptions<C, G, B>,
   queryOptions: ColumnQueryOptions = {},
 ): Promise<ColumnSet<keyof FillGapsRow<C, G, B> & string>> {
-  return runTyped(session, table, options, (statement) =>
+  return runTyped(session, 'gapfill', table, options, fillGapsSql, (statement) =>
     queryToColumns(session, statement, { numeric: 'float64', ...queryOptions }),
   )
-}
-
-/** Everything that can be refused is refused before the first trip, and once more when the type is known. */
-async function runTyped<T>(
-  session: Session,
-  table: ObjectName,
-  options: FillGapsOptions,
-  run: (statement: Statement) => Promise<T>,
-): Promise<T> {
-  const statement = fillGapsSql(table, options)
-  return withFeature(session, 'gapfill', async () => {
-    const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
-    return run(timeType === undefined ? statement : fillGapsSql(table, { ...options, timeType }))
-  })
 }
 
 function gapfillSql(options: FillGapsOptions, type: TimeType): Sql {

@@ -1,4 +1,3 @@
-import { withFeature } from '../catalog/capabilities.ts'
 import type { ColumnQueryOptions, QueryOptions, Row, Session } from '../connection/session.ts'
 import { queryToColumns } from '../results/column-query.ts'
 import type { ColumnSet } from '../results/column-set.ts'
@@ -17,9 +16,9 @@ import {
   type BucketTime,
   bucketWidthSql,
   type Flat,
-  findTimeType,
   isIntegerType,
   isWhole,
+  runTyped,
   windowConditions,
 } from './time-column.ts'
 
@@ -146,7 +145,7 @@ export async function timeBucketQuery(
   options: TimeBucketOptions,
   queryOptions: QueryOptions = {},
 ): Promise<Row[]> {
-  const { rows } = await runTyped(session, table, options, (statement) =>
+  const { rows } = await runTyped(session, 'time-bucket', table, options, timeBucketSql, (statement) =>
     session.query(statement, { numeric: 'number', ...queryOptions }),
   )
   return rows
@@ -166,23 +165,9 @@ export function timeBucketColumns<
   options: TimeBucketOptions<A, G, B>,
   queryOptions: ColumnQueryOptions = {},
 ): Promise<ColumnSet<keyof TimeBucketRow<A, G, B> & string>> {
-  return runTyped(session, table, options, (statement) =>
+  return runTyped(session, 'time-bucket', table, options, timeBucketSql, (statement) =>
     queryToColumns(session, statement, { numeric: 'float64', ...queryOptions }),
   )
-}
-
-/** Everything that can be refused is refused before the first trip, and once more when the type is known. */
-async function runTyped<T>(
-  session: Session,
-  table: ObjectName,
-  options: TimeBucketOptions,
-  run: (statement: Statement) => Promise<T>,
-): Promise<T> {
-  const statement = timeBucketSql(table, options)
-  return withFeature(session, 'time-bucket', async () => {
-    const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
-    return run(timeType === undefined ? statement : timeBucketSql(table, { ...options, timeType }))
-  })
 }
 
 /** The parts of a query by buckets. */

@@ -1,10 +1,11 @@
+import { type Feature, withFeature } from '../catalog/capabilities.ts'
 import { listColumns, toTimeType } from '../catalog/column-name.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { formatInterval, type IntervalInput, parseInterval } from '../sql/interval.ts'
 import { invalidOption } from '../sql/option.ts'
-import { type Sql, sql } from '../sql/template.ts'
+import { type Sql, type Statement, sql } from '../sql/template.ts'
 import { checkTimeType, compareTimes, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 
 /** How wide a bucket is: a span such as `'15 minutes'`, or a whole number for an integer time column. */
@@ -36,12 +37,32 @@ export function isWhole(bucketInterval: BucketInterval): bucketInterval is numbe
 }
 
 /**
+ * Runs the statement that `toSql` makes, with the type of the time column. Everything that can be refused is refused
+ * before the first trip, and once more when the type is known.
+ * @throws what `toSql` and `run` throw; UnsupportedError where the feature is missing.
+ */
+export async function runTyped<O extends { readonly timeColumn: string; readonly timeType?: TimeType | undefined }, T>(
+  session: Session,
+  feature: Feature,
+  table: ObjectName,
+  options: O,
+  toSql: (table: ObjectName, options: O) => Statement,
+  run: (statement: Statement) => Promise<T>,
+): Promise<T> {
+  const statement = toSql(table, options)
+  return withFeature(session, feature, async () => {
+    const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
+    return run(timeType === undefined ? statement : toSql(table, { ...options, timeType }))
+  })
+}
+
+/**
  * The type of a table's time column, asked of the server: comparing a `timestamp` column with a bound that has a zone
  * would go through the session's TimeZone. Undefined where there is no such table or column; the query itself then
  * says so.
  * @throws UsageError INVALID_OPTION for a column of another type.
  */
-export async function findTimeType(session: Session, table: ObjectName, column: string): Promise<TimeType | undefined> {
+async function findTimeType(session: Session, table: ObjectName, column: string): Promise<TimeType | undefined> {
   const type = (await listColumns(session, table)).find(({ name }) => name === column)?.type
   // Newer servers have buckets of uuids (version 7); whether this one does is its to say.
   if (type === undefined || type === 'uuid') return undefined

@@ -174,6 +174,7 @@ export class Shell {
     while (!signal.aborted) {
       process.stdout.write(`${new Date().toISOString()}, every ${every} s\n`)
       await this.run(text, signal)
+      // It rejects only when it is cut short, which the loop looks at.
       await wait(every * 1000, undefined, { signal }).catch(() => undefined)
     }
   }
