@@ -1,7 +1,9 @@
 import type { ArrayTypes } from '../wire/array-type.ts'
 import type { ColumnBatch, ColumnOptions, ColumnReader, ResultField } from '../wire/column.ts'
+import { keptRows } from '../wire/column-fixed.ts'
 import { columnReader, resultFormat } from '../wire/column-reader.ts'
 import type { RowTarget } from './result-query.ts'
+import type { KeptReaders } from './statement-cache.ts'
 
 /** Consecutive rows of a result, one batch for each column. */
 export interface ColumnChunk {
@@ -11,8 +13,6 @@ export interface ColumnChunk {
 }
 
 const DATA_ROW = 68
-/** Room for so many rows is made first, and doubled: most results are small. */
-const firstCapacity = 16
 /**
  * Bytes of values of changing length after which a batch ends: long texts are never joined beyond that, and Arrow's
  * 32-bit offsets are far away.
@@ -27,11 +27,12 @@ export class ColumnRows implements RowTarget {
   readonly #onBatch: (chunk: ColumnChunk) => void
   readonly #onInterrupt: (() => void) | undefined
   #fields: readonly ResultField[] = []
-  #readers: ColumnReader<ColumnBatch>[] = []
+  #readers: readonly ColumnReader<ColumnBatch>[] = []
+  #kept: KeptReaders | undefined
   #rows = 0
   /** Rows there is room for; 0 before the first row of a batch. */
   #capacity = 0
-  #lastCapacity = firstCapacity
+  #lastCapacity = keptRows
   #batches = 0
 
   /**
@@ -51,9 +52,13 @@ export class ColumnRows implements RowTarget {
     this.#onInterrupt = onInterrupt
   }
 
-  describe(fields: readonly ResultField[], arrays: ArrayTypes): void {
+  describe(fields: readonly ResultField[], arrays: ArrayTypes, kept?: KeptReaders): void {
     this.#fields = fields
-    this.#readers = fields.map((field) => columnReader(field, this.#options, arrays))
+    this.#kept = kept
+    const readers = kept?.numeric === this.#options.numeric ? kept?.readers : undefined
+    // Until they are given back: those of a result that failed are in the middle of something.
+    if (kept !== undefined) kept.readers = undefined
+    this.#readers = readers ?? fields.map((field) => columnReader(field, this.#options, arrays))
   }
 
   readRows(bytes: Buffer, view: DataView, start: number, end: number): number {
@@ -86,6 +91,11 @@ export class ColumnRows implements RowTarget {
 
   finish(): void {
     if (this.#fields.length > 0 && (this.#rows > 0 || this.#batches === 0)) this.#cut()
+    const kept = this.#kept
+    if (kept === undefined) return
+    for (const reader of this.#readers) reader.reset()
+    kept.numeric = this.#options.numeric
+    kept.readers = this.#readers
   }
 
   interrupt(): void {
@@ -115,7 +125,7 @@ export class ColumnRows implements RowTarget {
 
   #cut(): void {
     const rowCount = this.#rows
-    if (this.#capacity === 0) for (const reader of this.#readers) reader.grow(firstCapacity)
+    if (this.#capacity === 0) for (const reader of this.#readers) reader.grow(keptRows)
     const columns = this.#readers.map((reader) => reader.take(rowCount))
     this.#rows = 0
     this.#capacity = 0

@@ -42,7 +42,7 @@ export type CreateQuery<T> = (done: (error: unknown, result: T | undefined) => v
 export class PoolConnection implements Interruptible {
   /** Why the connection cannot be used any more. */
   lost: Error | undefined
-  /** `performance.now()` of the last release. */
+  /** `performance.now()` of when its last user gave it back. */
   idleSince = 0
   /** Whether the last statement may have reached the server. */
   sent = false
@@ -209,7 +209,6 @@ export class PoolConnection implements Interruptible {
 
   /** Gives the connection back; a lost one, or one with `destroy`, is closed. */
   release(destroy = false): void {
-    this.idleSince = performance.now()
     this.#client.release(destroy || this.lost !== undefined)
   }
 

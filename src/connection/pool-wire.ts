@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import pg from 'pg'
 import { MessageRouter } from '../wire/message-router.ts'
+import { receiveFrom } from './socket.ts'
 import type { StatementCache } from './statement-cache.ts'
 
 /** The driver's configuration of a connection. */
@@ -37,7 +38,7 @@ class DriverConnection extends Base {
       (reason) => stream.destroy(reason),
     )
     this.router = router
-    stream.on('data', (chunk: Buffer) => router.push(chunk))
+    receiveFrom(stream, (bytes, reused) => router.push(bytes, reused))
   }
 }
 

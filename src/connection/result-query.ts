@@ -5,7 +5,7 @@ import type { ResultField } from '../wire/column.ts'
 import type { MessageSink } from '../wire/message-router.ts'
 import { MessageWriter } from '../wire/message-writer.ts'
 import type { Notice } from './session.ts'
-import type { ColumnTypes, PreparedStatement } from './statement-cache.ts'
+import type { ColumnTypes, KeptReaders, PreparedStatement } from './statement-cache.ts'
 import {
   resultField,
   tagCount,
@@ -20,7 +20,7 @@ export interface RowTarget {
   /** The format in which a column of this type is wanted. */
   formatOf(typeId: number, arrays: ArrayTypes): 0 | 1
   /** Comes before the first row. */
-  describe(fields: readonly ResultField[], arrays: ArrayTypes): void
+  describe(fields: readonly ResultField[], arrays: ArrayTypes, kept?: KeptReaders): void
   /** As {@link MessageSink.readRows}. */
   readRows(bytes: Buffer, view: DataView, at: number, end: number): number
   /** The last row was read; not called after an error. */
@@ -171,7 +171,7 @@ export class ResultQuery implements WireQuery, MessageSink {
     if (this.#describing) return false
     const known = this.#prepared?.description
     if (known !== undefined && bytes.compare(known.bytes, 0, known.bytes.length, at, end) === 0) {
-      this.#begin(known.fields)
+      this.#begin(known.fields, known.kept)
       return true
     }
     this.#announcement = this.#prepared === undefined ? undefined : Buffer.from(bytes.subarray(at, end))
@@ -185,12 +185,12 @@ export class ResultQuery implements WireQuery, MessageSink {
     }
     const columns = fields.map(resultField)
     if (this.#prepared !== undefined && this.#announcement !== undefined) {
-      this.#prepared.description = { bytes: this.#announcement, fields: columns }
+      this.#prepared.description = { bytes: this.#announcement, fields: columns, kept: {} }
     }
-    this.#begin(columns)
+    this.#begin(columns, this.#prepared?.description?.kept)
   }
 
-  #begin(fields: readonly ResultField[]): void {
+  #begin(fields: readonly ResultField[], kept: KeptReaders | undefined): void {
     const { target } = this.#request
     const arrays = this.#arrays
     this.#fields = fields
@@ -198,7 +198,7 @@ export class ResultQuery implements WireQuery, MessageSink {
       // Values are bound in the formats of the types that were known; a type changed since cannot be read in all of them.
       const changed = this.#fields.find(({ typeId, format }) => format !== target.formatOf(typeId, arrays))
       if (changed !== undefined) throw this.#changedType(changed)
-      target.describe(this.#fields, arrays)
+      target.describe(this.#fields, arrays, kept)
     } catch (error) {
       this.#fail(error)
     }

@@ -1,4 +1,45 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+
+/** As much as Node reads at once from any socket. */
+const readBytes = 64 * 1024
+
+/** Takes bytes that came; `reused`: their memory is written anew when it returns. */
+export type Receive = (bytes: Buffer, reused: boolean) => void
+
+const directListeners = new WeakMap<Duplex, { readonly listener: (chunk: Buffer) => void; readonly receive: Receive }>()
+
+/**
+ * A TCP or Unix socket that reads into one buffer again and again, for {@link receiveFrom}: a buffer made for each read
+ * would be half of what reading costs. To everybody else it is a socket as any other.
+ */
+export function reusingSocket(): Socket {
+  const buffer = Buffer.allocUnsafeSlow(readBytes)
+  const callback = (length: number): boolean => {
+    const bytes = buffer.subarray(0, length)
+    const direct = directListeners.get(socket)
+    if (direct !== undefined && socket.readableLength === 0) {
+      const [first, ...others] = socket.listeners('data')
+      if (first === direct.listener && others.length === 0) {
+        direct.receive(bytes, true)
+        return true
+      }
+    }
+    // Somebody listens or pipes in his own way, as libraries for COPY do on the driver's connections.
+    return socket.push(Buffer.from(bytes))
+  }
+  // Not written in the call: the types of Node 20 know it for connect() only.
+  const options = { allowHalfOpen: false, onread: { buffer, callback } }
+  const socket = new Socket(options)
+  return socket
+}
+
+/** Hands on all bytes of a stream, straight from its buffer where it is a {@link reusingSocket} with no other listener. */
+export function receiveFrom(stream: Duplex, receive: Receive): void {
+  const listener = (chunk: Buffer): void => receive(chunk, false)
+  stream.on('data', listener)
+  directListeners.set(stream, { listener, receive })
+}
 
 /** Adds what the driver calls on a socket and a plain Duplex lacks. */
 export function asSocket(stream: Duplex): Duplex {

@@ -1,5 +1,5 @@
 import { type ArrayElement, type ArrayTypes, firstOwnType } from '../wire/array-type.ts'
-import type { ResultField } from '../wire/column.ts'
+import type { ColumnBatch, ColumnOptions, ColumnReader, ResultField } from '../wire/column.ts'
 
 /** A Map that forgets the entry not used for the longest time when it is full. */
 class LeastRecentlyUsed<V> {
@@ -94,8 +94,19 @@ export interface PreparedStatement {
   readonly types: readonly number[]
   /** {@link StatementCache.epoch} at its description. */
   readonly epoch: number
-  /** The RowDescription of its last run, and what it says. */
-  description?: { readonly bytes: Buffer; readonly fields: readonly ResultField[] }
+  /** The RowDescription of its last run, what it says, and what read it. */
+  description?: {
+    readonly bytes: Buffer
+    readonly fields: readonly ResultField[]
+    readonly kept: KeptReaders
+  }
+}
+
+/** Readers of a statement's columns, for its next result; empty while one is read. */
+export interface KeptReaders {
+  readers?: readonly ColumnReader<ColumnBatch>[] | undefined
+  /** The option they were made with. */
+  numeric?: ColumnOptions['numeric']
 }
 
 /** The prepared statements of one connection, by their text. */

@@ -6,6 +6,12 @@ type NumberBuffer = Uint8Array | Int16Array | Int32Array | Uint32Array | Float32
 /** The validity of a batch without NULL. */
 export const noBits: Uint8Array = new Uint8Array(0)
 
+/**
+ * Most results are small. A reader keeps the memory of so many rows and gives copies of just the rows' size: clearing
+ * and collecting new memory would be most of what a small result costs.
+ */
+export const keptRows = 32
+
 /** Keeps account of NULLs; the bits are made when the first one comes. */
 export abstract class BaseReader implements ColumnReader<ColumnBatch> {
   protected nullCount = 0
@@ -18,6 +24,8 @@ export abstract class BaseReader implements ColumnReader<ColumnBatch> {
 
   abstract read(bytes: Buffer, view: DataView, row: number, at: number, size: number): void
   abstract take(rows: number): ColumnBatch
+
+  reset(): void {}
 
   grow(capacity: number): void {
     this.#capacity = capacity
@@ -65,6 +73,8 @@ export abstract class FixedReader<A extends NumberBuffer> extends BaseReader {
   protected readonly type: ColumnType
   readonly #empty: A
   readonly #elements: number
+  /** Of {@link keptRows}; all 0 while it is not `data`, so that nothing of an earlier result is ever read again. */
+  #kept: A | undefined
 
   /** @param elements - of `empty`'s kind that a row takes; below 1 where an element has several rows */
   constructor(type: ColumnType, empty: A, elements = 1) {
@@ -77,19 +87,36 @@ export abstract class FixedReader<A extends NumberBuffer> extends BaseReader {
 
   override grow(capacity: number): void {
     super.grow(capacity)
-    this.data = widened(this.data, Math.ceil(capacity * this.#elements))
+    if (capacity <= keptRows) {
+      this.#kept ??= widened(this.#empty, Math.ceil(keptRows * this.#elements))
+      this.data = this.#kept
+      return
+    }
+    const wider = widened(this.data, Math.ceil(capacity * this.#elements))
+    if (this.data === this.#kept) this.data.fill(0)
+    this.data = wider
   }
 
   take(rows: number): ColumnBatch {
-    const values = this.view(this.data, rows)
-    this.data = this.#empty
+    const values = this.view(this.takeData(Math.ceil(rows * this.#elements)))
     const { length, nullCount, validity } = this.takeNulls(rows)
     return { type: this.type, length, nullCount, validity, values }
   }
 
-  /** The values of the first `rows` rows in the buffer. */
-  protected view(data: A, rows: number): ColumnValues {
-    return data.subarray(0, Math.ceil(rows * this.#elements))
+  /** The first `elements`, in memory that is theirs from now on. */
+  protected takeData(elements: number): A {
+    const { data } = this
+    this.data = this.#empty
+    if (data !== this.#kept) return data.subarray(0, elements) as A
+    // Copies are of the same kind, which TypeScript does not know.
+    const values = data.slice(0, elements) as A
+    data.fill(0, 0, elements)
+    return values
+  }
+
+  /** The same bytes as the column's values. */
+  protected view(data: A): ColumnValues {
+    return data
   }
 }
 
@@ -99,8 +126,8 @@ export abstract class WideReader extends FixedReader<Int32Array> {
     super(type, new Int32Array(0), 2)
   }
 
-  protected override view(data: Int32Array, rows: number): ColumnValues {
-    return new BigInt64Array(data.buffer, 0, rows)
+  protected override view(data: Int32Array): ColumnValues {
+    return new BigInt64Array(data.buffer, 0, data.length >> 1)
   }
 }
 

@@ -45,6 +45,10 @@ abstract class BaseListReader extends BaseReader {
     return { type: this.#type, ...this.takeNulls(rows), values: noValues, offsets, children, shapes }
   }
 
+  override reset(): void {
+    this.element.reset()
+  }
+
   /** The number of the next element, with room for it. */
   protected next(): number {
     if (this.#count === this.#capacity) {

@@ -137,8 +137,8 @@ export class NumericDecimalReader extends FixedReader<Uint32Array> {
     this.#writeLarge(row, this.#scaled(decimalText(view, at)))
   }
 
-  protected override view(data: Uint32Array, rows: number): ColumnValues {
-    return new BigUint64Array(data.buffer, 0, rows * 2)
+  protected override view(data: Uint32Array): ColumnValues {
+    return new BigUint64Array(data.buffer, 0, data.length >> 1)
   }
 
   #writeSmall(row: number, value: number, negative: boolean): void {

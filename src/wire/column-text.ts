@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
 import type { ColumnBatch, ColumnType } from './column.ts'
-import { BaseReader, noBits, widened } from './column-fixed.ts'
+import { BaseReader, keptRows, noBits, widened } from './column-fixed.ts'
 
 // Casts in this file: an index that was just checked is in its buffer, and the loops run for every byte.
 
@@ -82,12 +82,14 @@ const LONGEST_WORD = 256
 const MOST_WORDS = 1 << 16
 const FEW_WORDS = 1 << 10
 /** Room made at first: most results are small. */
-const FIRST_WORDS = 1 << 4
+const FIRST_WORDS = keptRows
 
 /** text and its kin: numbers of words while words come back, bytes and offsets once they turn out to be many. */
 export class TextReader extends BytesReader {
   #words: WordTable | undefined = new WordTable()
-  #codes = new Int32Array(0)
+  #codes: Int32Array = noCodes
+  /** Of {@link keptRows}. NULLs are written in it, so it needs no clearing. */
+  #kept: Int32Array | undefined
   #capacity = 0
   /** Rows of earlier batches. */
   #before = 0
@@ -98,13 +100,19 @@ export class TextReader extends BytesReader {
     else {
       // The offsets are not needed yet.
       BaseReader.prototype.grow.call(this, capacity)
-      this.#codes = widened(this.#codes, capacity)
+      if (capacity <= keptRows) {
+        this.#kept ??= new Int32Array(keptRows)
+        this.#codes = this.#kept
+      } else this.#codes = widened(this.#codes, capacity)
     }
   }
 
   override null(row: number): void {
     if (this.#words === undefined) super.null(row)
-    else BaseReader.prototype.null.call(this, row)
+    else {
+      BaseReader.prototype.null.call(this, row)
+      this.#codes[row] = 0
+    }
   }
 
   override read(bytes: Buffer, view: DataView, row: number, at: number, size: number): void {
@@ -122,16 +130,23 @@ export class TextReader extends BytesReader {
   override take(rows: number): ColumnBatch {
     if (this.#words === undefined) return super.take(rows)
     this.#before += rows
-    const values = this.#codes.subarray(0, rows)
-    this.#codes = new Int32Array(0)
-    return { type: this.type, ...this.takeNulls(rows), values, dictionary: this.#words.toBatch(this.type) }
+    const codes = this.#codes
+    const values = codes === this.#kept ? codes.slice(0, rows) : codes.subarray(0, rows)
+    this.#codes = noCodes
+    const { length, nullCount, validity } = this.takeNulls(rows)
+    return { type: this.type, length, nullCount, validity, values, dictionary: this.#words.toBatch(this.type) }
+  }
+
+  override reset(): void {
+    this.#words = this.#words?.renewed() ?? new WordTable()
+    this.#before = 0
   }
 
   /** Writes the words of the rows below `rows` as they are, and goes on like that. */
   #spellOut(words: WordTable, rows: number): void {
     this.#words = undefined
     const codes = this.#codes
-    this.#codes = new Int32Array(0)
+    this.#codes = noCodes
     const { values, offsets } = words
     BytesReader.prototype.grow.call(this, this.#capacity)
     for (let row = 0; row < rows; row++) {
@@ -143,9 +158,11 @@ export class TextReader extends BytesReader {
   }
 }
 
+const noCodes = new Int32Array(0)
+
 /** The different words of a column, numbered: an open hash table that compares bytes. */
 class WordTable {
-  values: Uint8Array = new Uint8Array(FIRST_WORDS * 16)
+  values: Uint8Array = new Uint8Array(FIRST_BYTES)
   offsets = new Int32Array(FIRST_WORDS + 1)
   #hashes = new Int32Array(FIRST_WORDS)
   /** One more than the number of the word; 0: free. */
@@ -172,9 +189,25 @@ class WordTable {
 
   /** The words so far. */
   toBatch(type: ColumnType): ColumnBatch {
-    const values = this.values.subarray(0, this.#used)
-    const offsets = this.offsets.subarray(0, this.#count + 1)
+    const small = this.#small
+    const values = small ? this.values.slice(0, this.#used) : this.values.subarray(0, this.#used)
+    const offsets = small ? this.offsets.slice(0, this.#count + 1) : this.offsets.subarray(0, this.#count + 1)
     return { type, length: this.#count, nullCount: 0, validity: noBits, values, offsets }
+  }
+
+  /** An empty table: this one, where nobody else has a part of it. */
+  renewed(): WordTable {
+    if (!this.#small) return new WordTable()
+    this.#slots.fill(0)
+    this.#count = 0
+    this.#used = 0
+    this.#detour = 0
+    return this
+  }
+
+  /** Of a size that is kept, and of which copies are given. */
+  get #small(): boolean {
+    return this.offsets.length === FIRST_WORDS + 1 && this.values.length === FIRST_BYTES
   }
 
   #equals(word: number, bytes: Buffer, at: number, size: number): boolean {

@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.ts'
-import type { ColumnBatch } from './column.ts'
+import type { ColumnBatch, ColumnType } from './column.ts'
 import { BaseReader, FixedReader, Int32Reader, Int64Reader, WideReader } from './column-fixed.ts'
 
 // PostgreSQL counts from 2000-01-01 (date.c, timestamp.c), Arrow and JavaScript from 1970-01-01.
@@ -30,7 +30,8 @@ export class DateReader extends FixedReader<Int32Array> {
   override take(rows: number): ColumnBatch {
     const infinite = this.#infinite
     this.#infinite = 0
-    return { ...super.take(rows), infinite }
+    const { type, length, nullCount, validity, values } = super.take(rows)
+    return { type, length, nullCount, validity, values, infinite }
   }
 }
 
@@ -65,7 +66,8 @@ export class TimestampReader extends WideReader {
   override take(rows: number): ColumnBatch {
     const infinite = this.#infinite
     this.#infinite = 0
-    return { ...super.take(rows), infinite }
+    const { type, length, nullCount, validity, values } = super.take(rows)
+    return { type, length, nullCount, validity, values, infinite }
   }
 }
 
@@ -114,10 +116,11 @@ export class IntervalReader extends BaseReader {
     const infinite = this.#infinite
     this.#infinite = 0
     const children = [this.#months, this.#days, this.#microseconds].map((part) => part.take(rows))
-    return { type: { kind: 'interval' }, ...this.takeNulls(rows), values: noValues, children, infinite }
+    return { type: interval, ...this.takeNulls(rows), values: noValues, children, infinite }
   }
 }
 
+const interval: ColumnType = { kind: 'interval' }
 const noValues = new Uint8Array(0)
 
 /** From PostgreSQL 17 on: all three parts at their limit. */

@@ -26,6 +26,8 @@ export interface ColumnReader<Batch> {
   read(bytes: Buffer, view: DataView, row: number, at: number, size: number): void
   /** The first `rows` rows. The reader goes on with an empty batch; words of a dictionary are kept. */
   take(rows: number): Batch
+  /** Begins anew, for another result of the same column. Comes after `take`. */
+  reset(): void
 }
 
 /** How the types that have no single right layout are read. */

@@ -11,9 +11,12 @@ export interface MessageSink {
   take(type: number, bytes: Buffer, at: number, end: number): boolean
 }
 
+const AUTHENTICATION = 82
+const COPY_DATA = 100
 const DATA_ROW = 68
 const ROW_DESCRIPTION = 84
 const READY_FOR_QUERY = 90
+const noBytes = Buffer.alloc(0)
 /** The server makes none longer: an allocation of PostgreSQL ends at 1 GB. */
 const SIZE_LIMIT = 2 ** 30 + HEADER_BYTES
 
@@ -27,13 +30,13 @@ export class MessageRouter {
   readonly #pass: (bytes: Buffer) => void
   readonly #refuse: (reason: Error) => void
   /** The start of the message that was cut: `#held` bytes of the `#needed`, which are its header's until that is there. */
-  #parts: Buffer[] = []
+  #cut = noBytes
   #held = 0
   #needed = 0
   #broken = false
 
   /**
-   * @param pass - takes whole messages, one or many
+   * @param pass - takes whole messages, one or many; may keep the bytes of CopyData and Authentication only
    * @param refuse - is told once that these bytes are no messages; later ones are ignored
    */
   constructor(pass: (bytes: Buffer) => void, refuse: (reason: Error) => void) {
@@ -41,18 +44,31 @@ export class MessageRouter {
     this.#refuse = refuse
   }
 
-  push(chunk: Buffer): void {
+  /** @param reused - whether the chunk's memory is written anew when this returns */
+  push(chunk: Buffer, reused = false): void {
     let at = 0
     if (this.#held > 0) {
       at = this.#join(chunk)
       if (this.#held > 0) return
     }
-    at = this.#route(chunk, at)
+    at = this.#route(chunk, at, reused)
     if (this.#broken || at === chunk.length) return
     // A copy, so that a short rest does not keep the memory of the whole chunk.
-    this.#parts = [Buffer.from(chunk.subarray(at))]
-    this.#held = chunk.length - at
-    this.#needed = this.#held < HEADER_BYTES ? HEADER_BYTES : 1 + chunk.readInt32BE(at + 1)
+    this.#hold(chunk, at, chunk.length)
+    this.#needed = this.#held < HEADER_BYTES ? HEADER_BYTES : 1 + this.#cut.readInt32BE(1)
+  }
+
+  /** Adds bytes to the message that was cut. */
+  #hold(chunk: Buffer, at: number, next: number): void {
+    const held = this.#held + next - at
+    if (held > this.#cut.length) {
+      // Not all that was announced at once: it is the server's word only.
+      const wider = Buffer.allocUnsafe(Math.min(Math.max(held, 2 * this.#held), Math.max(held, this.#needed)))
+      this.#cut.copy(wider, 0, 0, this.#held)
+      this.#cut = wider
+    }
+    chunk.copy(this.#cut, this.#held, at, next)
+    this.#held = held
   }
 
   /** Completes the message that was cut and hands it on; gives where the next one begins. */
@@ -60,27 +76,27 @@ export class MessageRouter {
     let at = 0
     while (at < chunk.length && !this.#broken) {
       const next = Math.min(chunk.length, at + this.#needed - this.#held)
-      this.#parts.push(chunk.subarray(at, next))
-      this.#held += next - at
+      this.#hold(chunk, at, next)
       at = next
       if (this.#held < this.#needed) break
-      const joined = Buffer.concat(this.#parts, this.#held)
       if (this.#needed === HEADER_BYTES) {
-        this.#parts = [joined]
-        this.#needed = 1 + joined.readInt32BE(1)
+        this.#needed = 1 + this.#cut.readInt32BE(1)
         if (this.#needed > HEADER_BYTES && this.#needed <= SIZE_LIMIT) continue
       }
-      this.#parts = []
+      const joined = this.#cut.subarray(0, this.#held)
+      this.#cut = noBytes
       this.#held = 0
-      this.#route(joined, 0)
+      this.#route(joined, 0, false)
       break
     }
     return at
   }
 
   /** Hands on all whole messages from `start` on; gives where the one that is cut begins. */
-  #route(bytes: Buffer, start: number): number {
+  #route(bytes: Buffer, start: number, reused: boolean): number {
     const end = bytes.length
+    // Whether the parser may keep some of the bytes that it has not got yet.
+    let kept = false
     let view: DataView | undefined
     let at = start
     // Where the messages begin that the parser has not got yet.
@@ -93,13 +109,14 @@ export class MessageRouter {
       }
       if (at + size > end) break
       const { sink } = this
+      const type = bytes[at]
+      if (type === COPY_DATA || type === AUTHENTICATION) kept = reused
       if (sink === undefined) {
         at += size
         continue
       }
-      const type = bytes[at]
       if (type === DATA_ROW) {
-        if (from < at) this.#pass(bytes.subarray(from, at))
+        this.#handOn(bytes, from, at, kept)
         view ??= new DataView(bytes.buffer, bytes.byteOffset, end)
         at = this.#readRows(sink, bytes, view, at)
         from = at
@@ -107,7 +124,7 @@ export class MessageRouter {
       }
       const next = at + size
       if (sink.take(type ?? 0, bytes, at, next)) {
-        if (from < at) this.#pass(bytes.subarray(from, at))
+        this.#handOn(bytes, from, at, kept)
         from = next
       } else if (type === ROW_DESCRIPTION) {
         // Now: the columns must be known before the first row is read.
@@ -118,8 +135,14 @@ export class MessageRouter {
       if (type === READY_FOR_QUERY) this.sink = undefined
       at = next
     }
-    if (from < at && !this.#broken) this.#pass(from === 0 && at === end ? bytes : bytes.subarray(from, at))
+    if (!this.#broken) this.#handOn(bytes, from, at, kept)
     return at
+  }
+
+  #handOn(bytes: Buffer, from: number, at: number, kept: boolean): void {
+    if (from === at) return
+    const messages = from === 0 && at === bytes.length ? bytes : bytes.subarray(from, at)
+    this.#pass(kept ? Buffer.from(messages) : messages)
   }
 
   #readRows(sink: MessageSink, bytes: Buffer, view: DataView, at: number): number {

@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
@@ -268,6 +269,37 @@ test('in a transaction: in its order, rolled back with it', async () => {
     await tx.transaction((inner) => inner.queryColumns(statement('select nothing'))).catch(() => undefined)
     expect(numbers(await tx.queryColumns(statement('select 5')))).toStrictEqual([5])
   })
+})
+
+test('a result stays what it was when the statement runs again: NULL, other values, more rows, other options', async () => {
+  const db = open()
+  const text = `select i, i::int8 as "8", i / 2.0 as f, i::numeric(30, 2) as d, now() + i * interval '1 s' as t, i > 2 as b,
+    'word ' || i as w, array[i, i + 1] as a, nullif(i, $2::int) as n from generate_series($1::int, $1::int + $3::int) i`
+  const seen: [ColumnResult, string][] = []
+  const shown = ({ columns }: ColumnResult): string => inspect(columns, { depth: 9, maxArrayLength: 1000 })
+  for (const [from, hole, more] of [
+    [1, 3, 9],
+    [100, 104, 9],
+    [7, 7, 0],
+    [1, -1, 99],
+    [5, 8, 9],
+    [1, 2, 3000],
+    [9, 9, 9],
+  ]) {
+    for (const numeric of [undefined, 'string', 'float64'] as const) {
+      const result = await db.queryColumns(statement(text, from, hole, more), { numeric })
+      seen.push([result, shown(result)])
+      const fresh = await open({ prepare: false }).queryColumns(statement(text, from, hole, more), { numeric })
+      // now() is another one.
+      const same = ({ columns, ...rest }: ColumnResult): ColumnResult => ({ ...rest, columns: columns.toSpliced(4, 1) })
+      expect(shown(same(result))).toBe(shown(same(fresh)))
+    }
+  }
+  for (const [result, before] of seen) expect(shown(result)).toBe(before)
+  // What is under a NULL is nothing of an earlier result.
+  const [, , , , , , , , holes] = seen.at(-1)?.[0].columns ?? []
+  expect(holes?.[0]).toMatchObject({ nullCount: 1 })
+  expect(holes?.[0]?.values[0]).toBe(0)
 })
 
 test('long texts come in batches of some MB, cut alike in all columns', async () => {

@@ -1,3 +1,4 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { copyLine } from '../../src/connection/copy-in.ts'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
@@ -26,6 +27,7 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
+  await endOfTurn()
   expect(pool.pool.idleCount).toBe(pool.pool.totalCount)
   await pool.close()
   await engine.close()

@@ -1,3 +1,4 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { executeMany } from '../../src/connection/execute-many.ts'
@@ -24,6 +25,7 @@ beforeEach(async () => {
 })
 
 afterAll(async () => {
+  await endOfTurn()
   expect(pool.pool.idleCount).toBe(pool.pool.totalCount)
   await pool.close()
   await server[Symbol.asyncDispose]()

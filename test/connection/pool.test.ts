@@ -1,11 +1,15 @@
+import { spawnSync } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Duplex } from 'node:stream'
+import { Duplex, Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import pg from 'pg'
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
@@ -115,6 +119,7 @@ test('an exhausted pool is an error in time; the waiter that gave up leaks nothi
   expect(performance.now() - start).toBeLessThan(580)
   await busy
   await db.query(sleep(0))
+  await endOfTurn()
   expect(pool.pool.idleCount).toBe(1)
   const inside = db.transaction(() => db.query(sleep(0)))
   await expect(inside).rejects.toMatchObject({ code: 'POOL_EXHAUSTED', hint: expect.stringContaining('session') })
@@ -309,6 +314,7 @@ test('a hook may refuse; the connection goes back', async () => {
   })
   await expect(db.transaction(() => db.ping())).rejects.toThrow('inside')
   expect(await db.transaction(async (tx) => (await tx.query(sleep(0))).rowCount)).toBe(1)
+  await endOfTurn()
   expect(pool.pool.idleCount).toBe(pool.pool.totalCount)
 })
 
@@ -333,4 +339,76 @@ test('no listener piles up', async () => {
   await pause(10)
   expect(warnings).toStrictEqual([])
   expect(EventEmitter.defaultMaxListeners).toBe(10)
+})
+
+test('one connection serves calls that follow each other; a user of the raw pool gets it in the same turn', async () => {
+  const { db, pool } = open({ poolSize: 1, maxOverflow: 0 })
+  const pid = async (): Promise<unknown> =>
+    (await db.query({ text: 'select pg_backend_pid() as pid', values: [] })).rows[0]?.['pid']
+  const first = await pid()
+  for (let call = 0; call < 20; call++) expect(await pid()).toBe(first)
+  expect(await Promise.all([pid(), pid(), pid()])).toStrictEqual([first, first, first])
+  await pid()
+  const raw = await pool.pool.connect()
+  expect((await raw.query('select pg_backend_pid() as pid')).rows[0].pid).toBe(first)
+  const waiting = pid()
+  raw.release()
+  expect(await waiting).toBe(first)
+  // Nothing of the call that ended is left in the driver's pool.
+  await pid()
+  await pool.close()
+  await expect(pid()).rejects.toMatchObject({ code: 'CLOSED' })
+})
+
+test('a connection that died in a long turn of the event loop is not used again', async () => {
+  const { db } = open({ poolSize: 1, maxOverflow: 0 })
+  const [row] = (await db.query({ text: 'select pg_backend_pid() as pid', values: [] })).rows
+  const kill = spawnSync(process.execPath, ['-e', killScript], {
+    env: { ...process.env, PID: String(row?.['pid']), OPTIONS: JSON.stringify(server.options) },
+    encoding: 'utf8',
+  })
+  expect(kill.stderr).toBe('')
+  expect((await db.query({ text: 'select 1 as one', values: [] })).rows).toStrictEqual([{ one: 1 }])
+})
+
+const killScript = `
+  const pg = require('pg')
+  const client = new pg.Client(JSON.parse(process.env.OPTIONS))
+  client.connect().then(() => client.query('select pg_terminate_backend($1)', [process.env.PID])).then(() => client.end())
+`
+
+test('libraries for COPY, which listen to the socket in their own way, on a connection of the raw pool', async () => {
+  const { db, pool } = open({ poolSize: 1, maxOverflow: 0 })
+  const lines = Array.from({ length: 50_000 }, (_, i) => `${i}\tline ${i}\n`)
+  const columns = async (): Promise<unknown> =>
+    (await db.queryColumns({ text: 'select i, i::text from generate_series(1, 2000) i', values: [] })).rowCount
+  await db.query({ text: 'create table "Cop.y" (id int, t text)', values: [] })
+  for (let time = 0; time < 2; time++) {
+    expect(await columns()).toBe(2000)
+    const client = await pool.pool.connect()
+    await client.query('truncate "Cop.y"')
+    await pipeline(Readable.from(lines), client.query(copyFrom('copy "Cop.y" from stdin')))
+    const parts: Buffer[] = []
+    for await (const part of client.query(copyTo('copy (select * from "Cop.y" order by id) to stdout'))) {
+      parts.push(part)
+      // Slower than the server, so that bytes wait in the stream.
+      if (parts.length % 50 === 0) await pause(1)
+    }
+    client.release()
+    expect(Buffer.concat(parts).toString()).toBe(lines.join(''))
+  }
+})
+
+test('MD5: the salt is the one that was sent, also where the password takes its time', async () => {
+  await using old = await startPostgres({
+    access: ['local all all trust', 'host all all 127.0.0.1/32 md5'],
+    settings: { password_encryption: 'md5' },
+  })
+  await old.admin(`alter user "Ad min" password 'secret'`)
+  const password = (): Promise<string> => pause(50).then(() => 'secret')
+  const pool = openPool({ ...old.options, password })
+  pools.push(pool)
+  expect((await new DatabaseSession(pool).query({ text: 'select 1 as one', values: [] })).rows).toStrictEqual([
+    { one: 1 },
+  ])
 })

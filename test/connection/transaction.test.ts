@@ -1,3 +1,4 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
@@ -21,6 +22,7 @@ beforeEach(async () => {
 })
 
 afterAll(async () => {
+  await endOfTurn()
   expect(pool.pool.idleCount).toBe(pool.pool.totalCount)
   await pool.close()
   await server[Symbol.asyncDispose]()
