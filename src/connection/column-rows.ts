@@ -13,6 +13,8 @@ export interface ColumnChunk {
 }
 
 const DATA_ROW = 68
+/** Each time all is copied. What was never written takes address space only. */
+const growth = 4
 /**
  * Bytes of values of changing length after which a batch ends: long texts are never joined beyond that, and Arrow's
  * 32-bit offsets are far away.
@@ -116,10 +118,10 @@ export class ColumnRows implements RowTarget {
       this.#cut()
       next = 0
     }
-    const capacity = next === 0 ? this.#lastCapacity : next * 2
+    const capacity = Math.min(next === 0 ? this.#lastCapacity : next * growth, this.#batchRows)
     for (const reader of this.#readers) reader.grow(capacity)
     this.#lastCapacity = capacity
-    this.#capacity = Math.min(capacity, this.#batchRows)
+    this.#capacity = capacity
     return next
   }
 

@@ -7,7 +7,13 @@ const readBytes = 64 * 1024
 /** Takes bytes that came; `reused`: their memory is written anew when it returns. */
 export type Receive = (bytes: Buffer, reused: boolean) => void
 
-const directListeners = new WeakMap<Duplex, { readonly listener: (chunk: Buffer) => void; readonly receive: Receive }>()
+/** Who takes the bytes of a socket straight from its buffer; `attached` while his listener is there. */
+interface DirectReceiver {
+  readonly receive: Receive
+  attached: boolean
+}
+
+const directReceivers = new WeakMap<Duplex, DirectReceiver>()
 
 /**
  * A TCP or Unix socket that reads into one buffer again and again, for {@link receiveFrom}: a buffer made for each read
@@ -17,13 +23,10 @@ export function reusingSocket(): Socket {
   const buffer = Buffer.allocUnsafeSlow(readBytes)
   const callback = (length: number): boolean => {
     const bytes = buffer.subarray(0, length)
-    const direct = directListeners.get(socket)
-    if (direct !== undefined && socket.readableLength === 0) {
-      const [first, ...others] = socket.listeners('data')
-      if (first === direct.listener && others.length === 0) {
-        direct.receive(bytes, true)
-        return true
-      }
+    const direct = directReceivers.get(socket)
+    if (direct?.attached === true && socket.listenerCount('data') === 1 && socket.readableLength === 0) {
+      direct.receive(bytes, true)
+      return true
     }
     // Somebody listens or pipes in his own way, as libraries for COPY do on the driver's connections.
     return socket.push(Buffer.from(bytes))
@@ -37,8 +40,15 @@ export function reusingSocket(): Socket {
 /** Hands on all bytes of a stream, straight from its buffer where it is a {@link reusingSocket} with no other listener. */
 export function receiveFrom(stream: Duplex, receive: Receive): void {
   const listener = (chunk: Buffer): void => receive(chunk, false)
+  const direct: DirectReceiver = { receive, attached: true }
   stream.on('data', listener)
-  directListeners.set(stream, { listener, receive })
+  stream.on('removeListener', (_name, removed) => {
+    if (removed === listener) direct.attached = false
+  })
+  stream.on('newListener', (_name, added) => {
+    if (added === listener) direct.attached = true
+  })
+  directReceivers.set(stream, direct)
 }
 
 /** Adds what the driver calls on a socket and a plain Duplex lacks. */

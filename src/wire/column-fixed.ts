@@ -46,7 +46,7 @@ export abstract class BaseReader implements ColumnReader<ColumnBatch> {
   /** What every batch has in common; the account begins anew. */
   protected takeNulls(rows: number): Pick<ColumnBatch, 'length' | 'nullCount' | 'validity'> {
     const { nullCount } = this
-    const validity = nullCount === 0 ? noBits : this.#validity.subarray(0, (rows + 7) >> 3)
+    const validity = nullCount === 0 ? noBits : trimmed(this.#validity, (rows + 7) >> 3)
     this.nullCount = 0
     this.#validity = noBits
     return { length: rows, nullCount, validity }
@@ -65,6 +65,17 @@ export function widened<A extends NumberBuffer>(data: A, length: number): A {
   const wider = new (data.constructor as new (length: number) => A)(length)
   wider.set(data)
   return wider
+}
+
+/** The first numbers, in memory of their own. */
+export function copied<A extends NumberBuffer>(data: A, length: number): A {
+  // A copy is of the same kind, which TypeScript does not know.
+  return data.slice(0, length) as A
+}
+
+/** The first numbers: where they are, unless two thirds of that memory are of no use. */
+export function trimmed<A extends NumberBuffer>(data: A, length: number): A {
+  return length * 3 < data.length ? copied(data, length) : (data.subarray(0, length) as A)
 }
 
 /** Values of one size. Without `grow` there is no room: writing beyond a typed array would be lost without a word. */
@@ -107,9 +118,8 @@ export abstract class FixedReader<A extends NumberBuffer> extends BaseReader {
   protected takeData(elements: number): A {
     const { data } = this
     this.data = this.#empty
-    if (data !== this.#kept) return data.subarray(0, elements) as A
-    // Copies are of the same kind, which TypeScript does not know.
-    const values = data.slice(0, elements) as A
+    if (data !== this.#kept) return trimmed(data, elements)
+    const values = copied(data, elements)
     data.fill(0, 0, elements)
     return values
   }

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts'
 import type { ColumnBatch, ColumnType } from './column.ts'
-import { BaseReader, keptRows, noBits, widened } from './column-fixed.ts'
+import { BaseReader, copied, keptRows, noBits, trimmed, widened } from './column-fixed.ts'
 
 // Casts in this file: an index that was just checked is in its buffer, and the loops run for every byte.
 
@@ -57,8 +57,8 @@ export class BytesReader extends BaseReader {
   }
 
   take(rows: number): ColumnBatch {
-    const values = this.#data.subarray(0, this.#used)
-    const offsets = this.#offsets.subarray(0, rows + 1)
+    const values = trimmed(this.#data, this.#used)
+    const offsets = trimmed(this.#offsets, rows + 1)
     // A little more: batches end at about one size, and growing copies all of it.
     this.#expected = Math.max(this.#used + (this.#used >> 3), FIRST_BYTES)
     this.#offsets = new Int32Array(1)
@@ -131,7 +131,7 @@ export class TextReader extends BytesReader {
     if (this.#words === undefined) return super.take(rows)
     this.#before += rows
     const codes = this.#codes
-    const values = codes === this.#kept ? codes.slice(0, rows) : codes.subarray(0, rows)
+    const values = codes === this.#kept ? copied(codes, rows) : trimmed(codes, rows)
     this.#codes = noCodes
     const { length, nullCount, validity } = this.takeNulls(rows)
     return { type: this.type, length, nullCount, validity, values, dictionary: this.#words.toBatch(this.type) }
@@ -164,6 +164,8 @@ const noCodes = new Int32Array(0)
 class WordTable {
   values: Uint8Array = new Uint8Array(FIRST_BYTES)
   offsets = new Int32Array(FIRST_WORDS + 1)
+  /** Of `values`. */
+  #view = viewOf(this.values)
   #hashes = new Int32Array(FIRST_WORDS)
   /** One more than the number of the word; 0: free. */
   #slots = new Int32Array(FIRST_WORDS * 2)
@@ -180,7 +182,7 @@ class WordTable {
     for (let steps = 0; ; steps++) {
       const word = (this.#slots[slot] as number) - 1
       if (word < 0) return this.#add(bytes, at, size, seen, hash, slot)
-      if (this.#hashes[word] === hash && this.#equals(word, bytes, at, size)) return word
+      if (this.#hashes[word] === hash && this.#equals(word, bytes, view, at, size)) return word
       // Words made to collide would cost a walk through all of them each time.
       if (steps >= 16 && ++this.#detour > seen * 4 + 10_000) return -1
       slot = (slot + 1) & mask
@@ -190,8 +192,8 @@ class WordTable {
   /** The words so far. */
   toBatch(type: ColumnType): ColumnBatch {
     const small = this.#small
-    const values = small ? this.values.slice(0, this.#used) : this.values.subarray(0, this.#used)
-    const offsets = small ? this.offsets.slice(0, this.#count + 1) : this.offsets.subarray(0, this.#count + 1)
+    const values = small ? copied(this.values, this.#used) : this.values.subarray(0, this.#used)
+    const offsets = small ? copied(this.offsets, this.#count + 1) : this.offsets.subarray(0, this.#count + 1)
     return { type, length: this.#count, nullCount: 0, validity: noBits, values, offsets }
   }
 
@@ -210,18 +212,30 @@ class WordTable {
     return this.offsets.length === FIRST_WORDS + 1 && this.values.length === FIRST_BYTES
   }
 
-  #equals(word: number, bytes: Buffer, at: number, size: number): boolean {
+  #equals(word: number, bytes: Buffer, incoming: DataView, at: number, size: number): boolean {
     const start = this.offsets[word] as number
     if ((this.offsets[word + 1] as number) - start !== size) return false
-    const { values } = this
-    for (let index = 0; index < size; index++) if (values[start + index] !== bytes[at + index]) return false
-    return true
+    if (size < 4) {
+      const { values } = this
+      for (let index = 0; index < size; index++) if (values[start + index] !== bytes[at + index]) return false
+      return true
+    }
+    const view = this.#view
+    const last = size - 4
+    for (let index = 0; index < last; index += 4) {
+      if (view.getInt32(start + index) !== incoming.getInt32(at + index)) return false
+    }
+    // Overlaps the one before where the size is no multiple of four.
+    return view.getInt32(start + last) === incoming.getInt32(at + last)
   }
 
   #add(bytes: Buffer, at: number, size: number, seen: number, hash: number, slot: number): number {
     const word = this.#count
     if (word >= MOST_WORDS || (word >= FEW_WORDS && word > seen / 2)) return -1
-    if (this.#used + size > this.values.length) this.values = widened(this.values, (this.#used + size) * 2)
+    if (this.#used + size > this.values.length) {
+      this.values = widened(this.values, (this.#used + size) * 2)
+      this.#view = viewOf(this.values)
+    }
     this.values.set(bytes.subarray(at, at + size), this.#used)
     this.#used += size
     this.#count++
@@ -248,13 +262,22 @@ class WordTable {
 
 function hashOf(bytes: Buffer, view: DataView, at: number, size: number): number {
   let hash = size
-  let index = at
-  for (const end = at + size - 3; index < end; index += 4) {
+  if (size < 4) {
+    for (let index = at; index < at + size; index++) hash = Math.imul(hash ^ (bytes[index] as number), 0x9e3779b1)
+    return hash ^ (hash >>> 15)
+  }
+  const last = at + size - 4
+  for (let index = at; index < last; index += 4) {
     hash = Math.imul(hash ^ view.getInt32(index), 0x9e3779b1)
     hash ^= hash >>> 15
   }
-  for (const end = at + size; index < end; index++) hash = Math.imul(hash ^ (bytes[index] as number), 0x9e3779b1)
+  // Overlaps the one before where the size is no multiple of four.
+  hash = Math.imul(hash ^ view.getInt32(last), 0x9e3779b1)
   return hash ^ (hash >>> 15)
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function tooLong(column: string): UsageError {

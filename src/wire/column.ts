@@ -18,7 +18,7 @@ export interface ResultField {
 export interface ColumnReader<Batch> {
   /** Bytes of values of changing length kept for the present batch; 0 for types of fixed size. */
   readonly bytes: number
-  /** Makes room for rows below `capacity`, a power of two. Comes before the first row of every batch. */
+  /** Makes room for rows below `capacity`. Comes before the first row of every batch. */
   grow(capacity: number): void
   /** Notes that the value of `row` is NULL. */
   null(row: number): void

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
@@ -359,23 +358,6 @@ test('one connection serves calls that follow each other; a user of the raw pool
   await pool.close()
   await expect(pid()).rejects.toMatchObject({ code: 'CLOSED' })
 })
-
-test('a connection that died in a long turn of the event loop is not used again', async () => {
-  const { db } = open({ poolSize: 1, maxOverflow: 0 })
-  const [row] = (await db.query({ text: 'select pg_backend_pid() as pid', values: [] })).rows
-  const kill = spawnSync(process.execPath, ['-e', killScript], {
-    env: { ...process.env, PID: String(row?.['pid']), OPTIONS: JSON.stringify(server.options) },
-    encoding: 'utf8',
-  })
-  expect(kill.stderr).toBe('')
-  expect((await db.query({ text: 'select 1 as one', values: [] })).rows).toStrictEqual([{ one: 1 }])
-})
-
-const killScript = `
-  const pg = require('pg')
-  const client = new pg.Client(JSON.parse(process.env.OPTIONS))
-  client.connect().then(() => client.query('select pg_terminate_backend($1)', [process.env.PID])).then(() => client.end())
-`
 
 test('libraries for COPY, which listen to the socket in their own way, on a connection of the raw pool', async () => {
   const { db, pool } = open({ poolSize: 1, maxOverflow: 0 })

@@ -46,7 +46,9 @@ test('a restart while this process was busy and has read nothing', async () => {
   const script = `import pg from 'pg'
     const client = new pg.Client(JSON.parse(process.env.OPTIONS))
     await client.connect()
-    await client.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tsdbkit'")
+    const others = "from pg_stat_activity where application_name = 'tsdbkit'"
+    await client.query('select pg_terminate_backend(pid) ' + others)
+    while ((await client.query('select ' + others)).rowCount > 0);
     await client.end()`
   const { host, port, user, password, database } = server.options
   const OPTIONS = JSON.stringify({ host, port, user, password, database })
