@@ -28,10 +28,12 @@ export interface Files {
   readonly binary: string
 }
 
-export async function makeTable(db: Database): Promise<void> {
+/** An empty table; `hypertable` false: a plain one, where the server has no TimescaleDB. */
+export async function makeTable(db: Database, hypertable = true): Promise<void> {
   await db.sql`drop table if exists bench_write`
   await db.sql`create table bench_write (
     time timestamptz not null, sensor_id int, temperature float8, humidity float8, location text)`
+  if (!hypertable) return
   await db.createHypertable('bench_write', { timeColumn: 'time', chunkTimeInterval: '1 day' })
   await db.sql`alter table bench_write set (
     timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id', timescaledb.compress_orderby = 'time')`

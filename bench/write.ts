@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { type PostgresServer, password, startPostgres } from '../test/setup/postgres.ts'
 import { type BenchResult, type Measure, median, ratio } from './bench-result.ts'
 import { measureMemory } from './write-memory.ts'
 import { measureUpdates } from './write-update.ts'
-import { type Database, makeFiles, makeTable, ourWays, pgWays, streamWays, type Way } from './write-way.ts'
+import { type Database, type Files, makeFiles, makeTable, ourWays, pgWays, streamWays, type Way } from './write-way.ts'
 
 const { values: given } = parseArgs({
   strict: false,
@@ -18,47 +19,70 @@ const rounds = quick ? 1 : 5
 
 /**
  * For `npm run bench -- write [--quick] [--rows 200000] [--memory 10000000]`: ways to write rows of (timestamptz, int4,
- * float8, float8, text) into a hypertable, in turns; updates of compressed rows; the memory that a load of many rows takes,
- * on a plain PostgreSQL where no server is given, since the embedded engine is in the same process. Needs `npm run build`.
- * Database: TSDB_BENCH_URL, or the embedded engine; other drivers and psql are compared only on a server.
+ * float8, float8, text) into a hypertable, in turns; updates of compressed rows; the memory that a load of many rows takes.
+ * Needs `npm run build`. Database: TSDB_BENCH_URL. Without it the hypertable is on the embedded engine, and what takes a
+ * server is measured on a plain PostgreSQL: other drivers and psql, into a plain table, and memory, since the embedded
+ * engine is in the same process.
  */
 export async function bench(): Promise<BenchResult> {
-  // What is shipped, not what tsx makes of src.
-  const { connect }: typeof import('../src/index.ts') = await import(new URL('../dist/index.js', import.meta.url).href)
   const url = process.env['TSDB_BENCH_URL']
   const directory = mkdtempSync(join(tmpdir(), 'tsdb-bench-'))
-  const db = await connect(url ?? 'embedded:')
   try {
     const files = await makeFiles(directory, rows)
+    const parts = [await measureDatabase(url, files, true)]
+    if (url === undefined) {
+      await using server = await startPostgres({ settings: { max_wal_size: '4GB' } })
+      parts.push(prefixed('plain table: ', await measureDatabase(urlOf(server), files, false)))
+    }
+    parts.push(await measureMemory(directory, memoryRows))
+    return {
+      measures: parts.flatMap(({ measures }) => measures),
+      samples: Object.assign({}, ...parts.map(({ samples }) => samples)),
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** All ways that this database has, and updates where it has compression. @param url - undefined: the embedded engine */
+async function measureDatabase(url: string | undefined, files: Files, hypertable: boolean): Promise<BenchResult> {
+  // What is shipped, not what tsx makes of src.
+  const { connect }: typeof import('../src/index.ts') = await import(new URL('../dist/index.js', import.meta.url).href)
+  const db = await connect(url ?? 'embedded:')
+  try {
+    const ours = Object.entries(ourWays(db, files, rows)).filter(([name]) => hypertable || !name.includes('compress'))
     const ways = {
-      ...ourWays(db, files, rows),
+      ...Object.fromEntries(ours),
       ...pgWays(db, rows),
       ...(url === undefined ? {} : streamWays(url, files, rows)),
     }
-    const { samples, cpu, recompress } = await inTurns(db, ways)
+    const { samples, cpu, recompress } = await inTurns(db, ways, hypertable)
     await db.sql`delete from tsdbkit.import where id like 'bench %'`
-    const updates = await measureUpdates(db, rows, rounds)
-    await db.sql`drop table if exists bench_write`
-    const memory = await measureMemory(directory, memoryRows)
+    const updates = hypertable ? await measureUpdates(db, rows, rounds) : { measures: [], samples: {} }
     return {
-      measures: [
-        ...measuresOf(samples, url === undefined),
-        ...clientOf(cpu, url),
-        ...updates.measures,
-        ...memory.measures,
-      ],
+      measures: [...measuresOf(samples, url === undefined), ...clientOf(cpu, url), ...updates.measures],
       samples: {
         ...samples,
         ...named(cpu, 'process CPU: '),
         ...named(recompress, 'of it recompressing: '),
         ...updates.samples,
-        ...memory.samples,
       },
     }
   } finally {
     await db.sql`drop table if exists bench_write`
     await db.close()
-    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function urlOf({ options: { host, port, user = '', database = '' } }: PostgresServer): string {
+  const [name, secret] = [user, password].map(encodeURIComponent)
+  return `postgres://${name}:${secret}@${host}:${port}/${database}`
+}
+
+function prefixed(prefix: string, { measures, samples }: BenchResult): BenchResult {
+  return {
+    measures: measures.map((measure) => ({ ...measure, name: `${prefix}${measure.name}` })),
+    samples: named(samples, prefix),
   }
 }
 
@@ -69,14 +93,14 @@ interface Samples {
   readonly recompress: Record<string, number[]>
 }
 
-async function inTurns(db: Database, ways: Readonly<Record<string, Way>>): Promise<Samples> {
+async function inTurns(db: Database, ways: Readonly<Record<string, Way>>, hypertable: boolean): Promise<Samples> {
   const result: Samples = { samples: {}, cpu: {}, recompress: {} }
   const add = (to: Record<string, number[]>, name: string, value: number): void => {
     to[name] = [...(to[name] ?? []), value]
   }
   for (let round = 0; round < rounds; round++) {
     for (const [name, way] of Object.entries(ways)) {
-      await makeTable(db)
+      await makeTable(db, hypertable)
       const before = process.cpuUsage()
       const begin = performance.now()
       const report = await way()
@@ -97,7 +121,7 @@ async function check(db: Database): Promise<void> {
   if (row?.n !== rows) throw new Error(`${row?.n} rows were written, not ${rows}`)
 }
 
-function named(samples: Readonly<Record<string, number[]>>, prefix: string): Record<string, number[]> {
+function named<T>(samples: Readonly<Record<string, T>>, prefix: string): Record<string, T> {
   return Object.fromEntries(Object.entries(samples).map(([name, values]) => [`${prefix}${name}`, values]))
 }
 

