@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -11,10 +11,12 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ProgramOutcome } from './setup/program-runner.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [
@@ -44,6 +46,7 @@ describe.each(pages)('%s', (page) => {
   })
 })
 
+const environment = { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: 'embedded:' }
 const compilerOptions: ts.CompilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
 
 describe('code blocks', () => {
@@ -80,15 +83,49 @@ describe('code blocks', () => {
     expect(found).toEqual([])
   })
 
-  test.concurrent.each(programs)('$page runs', { timeout: 120_000 }, async ({ name }) => {
-    // A program that leaves something open does not end, and the time-out fails the test.
-    const { stdout: output } = await promisify(execFile)(process.execPath, [`${name}.js`], {
-      cwd: directory,
-      encoding: 'utf8',
-      timeout: 60_000,
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: 'embedded:' },
+  describe('run:', () => {
+    const others = programs.filter(({ page }) => page !== 'README.md')
+    let outcomes: AsyncGenerator<ProgramOutcome>
+    const ended = new Map<string, ProgramOutcome>()
+    beforeAll(() => {
+      outcomes = runAll(
+        directory,
+        others.map(({ name }) => `${name}.js`),
+      )
     })
-    expect(output).not.toBe('')
-    if (name === 'README-md') expect(output).toMatch(/bucket.*temperature.*count/)
+
+    // As it is pasted into a new project.
+    test('README.md', { timeout: 120_000 }, async () => {
+      const { stdout } = await promisify(execFile)(process.execPath, ['README-md.js'], {
+        cwd: directory,
+        encoding: 'utf8',
+        timeout: 60_000,
+        env: environment,
+      })
+      expect(stdout).toMatch(/bucket.*temperature.*count/)
+    })
+
+    test.each(others)('$page', { timeout: 120_000 }, async ({ name }) => {
+      const file = `${name}.js`
+      while (!ended.has(file)) {
+        const { done, value } = await outcomes.next()
+        if (done) throw new Error('the programs ended before this one')
+        ended.set(value.name, value)
+      }
+      expect(ended.get(file)).toMatchObject({ error: '' })
+      expect(ended.get(file)?.output).not.toBe('')
+    })
   })
 })
+
+/** Runs the programs of a directory, two at a time; gives how each ended, in the order in which they did. */
+async function* runAll(directory: string, names: readonly string[]): AsyncGenerator<ProgramOutcome> {
+  const runner = ts.transpileModule(read('test/setup/program-runner.ts'), { compilerOptions }).outputText
+  writeFileSync(join(directory, 'runner.js'), runner)
+  const child = spawn(process.execPath, ['runner.js', ...names], {
+    cwd: directory,
+    env: environment,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line)
+}
