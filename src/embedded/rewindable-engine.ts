@@ -35,11 +35,14 @@ export class RewindableEngine {
   }
 
   /**
-   * A database in which nothing has happened yet; the one before it is closed and gone.
+   * A database in which nothing has happened yet; the one before it is closed and gone. With `jobs` its clock is the
+   * true one, and due jobs run by themselves; else they run as its clock is moved.
    * @throws as EmbeddedDatabase.open
    */
-  async next(options: Pick<EmbeddedOptions, 'clock' | 'lockWaitMs' | 'isInTransaction'>): Promise<EmbeddedDatabase> {
-    const { clock = new Date() } = options
+  async next(
+    options: Pick<EmbeddedOptions, 'clock' | 'jobs' | 'lockWaitMs' | 'isInTransaction'>,
+  ): Promise<EmbeddedDatabase> {
+    const { clock = new Date(), jobs } = options
     await this.#database?.close()
     if (this.#kept === undefined || !this.#kept.whole || !(await this.#kept.engine.rewind())) {
       await this.#discard()
@@ -61,7 +64,7 @@ export class RewindableEngine {
     }
     const own = { directory: undefined, durability: 'process', onProgress: this.#onProgress } as const
     const ground = { place: kept.place, open, clock: kept.clock, keepsEngine: true }
-    this.#database = await EmbeddedDatabase.on(ground, { ...options, ...own, clock })
+    this.#database = await EmbeddedDatabase.on(ground, { ...options, ...own, clock: jobs ? undefined : clock })
     return this.#database
   }
 

@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { type Capabilities, can, type Feature, readCapabilities } from '../../src/catalog/capabilities.ts'
 import { Client } from '../../src/client.ts'
 import { resolveSettings } from '../../src/config/settings.ts'
-import { openDatabase } from '../../src/connection/open-database.ts'
+import { connectEmbedded, openDatabase } from '../../src/connection/open-database.ts'
 import type { PgPool } from '../../src/connection/pool.ts'
 import type { Session } from '../../src/connection/session.ts'
+import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import { RewindableEngine } from '../../src/embedded/rewindable-engine.ts'
 import { sql } from '../../src/sql/template.ts'
 
 export interface TestDatabase {
@@ -23,10 +25,36 @@ export const testTarget: string = process.env['TSDB_TEST_URL'] ?? 'embedded:'
 
 export const onServer: boolean = process.env['TSDB_TEST_URL'] !== undefined
 
+// Test files follow each other in one process and share this module.
+const engine = new RewindableEngine(() => undefined)
+let lent = false
+
+/** A new embedded database, on an engine that goes back to its beginning: a start of another takes ten times as long. */
+export async function lendEngine(isInTransaction = () => false): Promise<EmbeddedDatabase> {
+  const { lockWaitMs, jobs } = resolveSettings('embedded:', {}, {}, process.cwd())
+  if (lent) {
+    const own = { directory: undefined, durability: 'process', onProgress: () => undefined } as const
+    return EmbeddedDatabase.open({ ...own, lockWaitMs, jobs, isInTransaction })
+  }
+  lent = true
+  try {
+    const database = await engine.next({ lockWaitMs, jobs, isInTransaction })
+    const close = database.close.bind(database)
+    database.close = async () => {
+      await close()
+      lent = false
+    }
+    return database
+  } catch (error) {
+    lent = false
+    throw error
+  }
+}
+
 /** Opens the test database with a schema of its own; `close` drops it. */
 export async function openTestDatabase(): Promise<TestDatabase> {
   const settings = resolveSettings(testTarget, {}, {}, process.cwd())
-  const opened = await openDatabase(settings, () => undefined)
+  const opened = onServer ? await openDatabase(settings, () => undefined) : await connectEmbedded(settings, lendEngine)
   const db = opened.session
   const schema = `Test 1.a ${randomUUID().slice(0, 8)}`
   if (onServer) await db.query(sql`create extension if not exists timescaledb`)

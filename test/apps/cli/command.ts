@@ -5,8 +5,9 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { EmbeddedDatabase } from '../../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../../src/embedded/embedded-database.ts'
 import { connect, type Database, sql } from '../../../src/index.ts'
+import { lendEngine } from '../../setup/database.ts'
 
 /** The built program, as `npm` installs it. */
 export const program: string = fileURLToPath(new URL('../../../dist/apps/cli/main.js', import.meta.url))
@@ -87,13 +88,7 @@ export class CommandDatabase implements AsyncDisposable {
 }
 
 async function serveEmbedded(): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
-  const onProgress = (): void => undefined
-  const engine = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'process',
-    lockWaitMs: 30_000,
-    onProgress,
-  })
+  const engine = await lendEngine()
   const server = createServer((socket) => pipe(socket, engine))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
