@@ -99,7 +99,8 @@ const escapeName = (text: string): string => text.replace(/[, =]/g, (char) => `\
 function writeField(value: FieldValue): string {
   if (typeof value === 'string') return `"${value.replace(/["\\]/g, (char) => `\\${char}`)}"`
   if (typeof value === 'boolean') return value ? 'true' : 'F'
-  if ('float' in value) return String(value.float)
+  // String(-0) is 0.
+  if ('float' in value) return Object.is(value.float, -0) ? '-0' : String(value.float)
   return 'int' in value ? `${value.int}i` : `${value.uint}u`
 }
 const readField = (value: FieldValue): unknown => {
