@@ -20,7 +20,8 @@ const OPTIONS = ['rows', 'width', 'cellWidth', 'expanded', 'write']
 const BORDERS = { 'top-left': '', 'top-right': '', 'bottom-left': '', 'bottom-right': '' }
 const LINES = { ...BORDERS, top: '', 'top-mid': '', bottom: '', 'bottom-mid': '', left: '', 'left-mid': '' }
 const CHARS = { ...LINES, right: '', 'right-mid': '', mid: '', 'mid-mid': '', middle: '' }
-const segments = new Intl.Segmenter()
+/** Made when first needed: it loads tables, a twentieth of the start of a program. */
+let segments: Intl.Segmenter | undefined
 
 /**
  * Shows a DataFrame, the columns of a result or rows as a table: names, types, values; numbers to the right. NULL is
@@ -121,6 +122,7 @@ function visible(text: string): string {
 
 function cut(text: string, longest: number): string {
   if (text.length <= longest) return text
+  segments ??= new Intl.Segmenter()
   const [...parts] = segments.segment(text.slice(0, longest * 20))
   if (parts.length <= longest) return text
   return `${parts

@@ -2,9 +2,10 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { message } from '../../src/wire/message.ts'
+import { rounds } from '../setup/soak.ts'
 import { cancel, fieldsOf, RawClient } from './raw-client.ts'
 
-const ROUNDS = 1000
+const ROUNDS = rounds(300, 1000)
 const BATCH = 500
 
 let database: EmbeddedDatabase

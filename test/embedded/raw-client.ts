@@ -61,9 +61,10 @@ export class RawClient {
 
   /** Takes the replies up to the first of one of these types; rejects when the connection ends before. */
   async until(types: string): Promise<Reply[]> {
-    for (;;) {
-      const at = this.replies.findIndex((reply) => types.includes(reply.type))
+    for (let seen = 0; ; ) {
+      const at = this.replies.findIndex((reply, index) => index >= seen && types.includes(reply.type))
       if (at >= 0) return this.replies.splice(0, at + 1)
+      seen = this.replies.length
       if (this.stream.destroyed) throw new Error(`closed after ${describe(this.replies)}`)
       await new Promise<void>((resolve) => {
         this.#wake = resolve

@@ -8,6 +8,7 @@ import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { type Door, type ServedDatabase, serve } from '../../src/embedded/serve.ts'
 import { int32, message } from '../../src/wire/message.ts'
 import { makeAuthority, makeServerCertificate } from '../setup/certificate.ts'
+import { keptBytes } from '../setup/memory.ts'
 import { extended, fieldsOf, RawClient } from './raw-client.ts'
 import { dial, gssRequest, logIn, openRaw, sslRequest, startup } from './scram-client.ts'
 
@@ -96,7 +97,7 @@ test('nothing of a client that has not logged in comes to the engine, whatever i
 }, 30_000)
 
 test('1,000 connections that say nothing, or half of something, keep nobody out and take little memory', async () => {
-  const before = process.memoryUsage().rss
+  const before = keptBytes()
   const sockets: net.Socket[] = []
   for (let i = 0; i < 1000; i++) {
     const socket = net.connect(served.port, '127.0.0.1')
@@ -110,7 +111,7 @@ test('1,000 connections that say nothing, or half of something, keep nobody out 
   }
   await works(served)
   const open = sockets.filter((socket) => !socket.destroyed).length
-  expect(process.memoryUsage().rss - before).toBeLessThan(200 << 20)
+  expect(keptBytes() - before).toBeLessThan(200 << 20)
   for (const socket of sockets) socket.destroy()
   expect(open).toBeLessThan(1000)
   await works(served)
@@ -207,13 +208,13 @@ test('a listener that reads nothing is dropped before it fills the memory', asyn
   await listener.query('listen flood')
   listener.stream.pause()
   const sender = await openRaw(served)
-  const before = process.memoryUsage().rss
+  const before = keptBytes()
   const payload = 'x'.repeat(7900)
   for (let i = 0; i < 40; i++)
     await sender.query(
       `select pg_notify('flood', '${payload}' || i) from generate_series(${i * 100}, ${i * 100 + 99}) i`,
     )
-  expect(process.memoryUsage().rss - before).toBeLessThan(150 << 20)
+  expect(keptBytes() - before).toBeLessThan(150 << 20)
   listener.stream.resume()
   await expect.poll(() => listener.stream.destroyed).toBe(true)
   sender.close()

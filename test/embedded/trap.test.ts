@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => db.close())
 
 test('a trap fails its statement; what was committed is there, what was not is gone, the next statement works', async () => {
-  for (let round = 1; round <= 3; round++) {
+  for (let round = 1; round <= 2; round++) {
     await db.sql`insert into kept values (${round})`
     const open = db.transaction(async (tx) => {
       await tx.sql`insert into kept values (-1)`
@@ -32,7 +32,7 @@ test('statements that wait while it happens fail as retryable or run, and none h
     if (other.status === 'fulfilled') expect(other.value).toEqual([{ one: 1 }])
     else expect(other.reason).toMatchObject({ name: 'ConnectionError', retryable: true })
   }
-  expect(await db.sql`select count(*)::int as n from kept`).toEqual([{ n: 3 }])
+  expect(await db.sql`select count(*)::int as n from kept`).toEqual([{ n: 2 }])
 })
 
 test('settings of a session end with its engine', async () => {
