@@ -1,4 +1,35 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** Each takes more than 10 s. One of them that began last would keep one of the workers waiting. */
+const LONG = [
+  'documentation',
+  'apps/cli/load',
+  'scripts/soak',
+  'objects/policy-check',
+  'embedded/directory',
+  'embedded/scheduler-restart',
+  'apps/cli/verbs',
+  'apps/cli/shell',
+  'testing',
+  'apps/cli/serve',
+  'apps/cli/terminal',
+  'embedded/template',
+  'embedded/cancel',
+  'embedded/maintenance',
+  'connection/copy',
+  'argument',
+]
+
+class LongFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const at = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`))
+      return at < 0 ? LONG.length : at
+    }
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b))
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -12,6 +43,7 @@ export default defineConfig({
     globalSetup: ['test/setup/build.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    sequence: { sequencer: LongFirst },
     // Two engines of 400 MB at once are what two cores and small CI machines carry.
     maxWorkers: 2,
     maxConcurrency: 2,

