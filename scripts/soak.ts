@@ -1,8 +1,10 @@
 /**
  * Kills a writer again and again and looks whether anything acknowledged is lost.
- * `npm run soak -- embedded --rounds 50`, or `ingest` for loads and writers on a server; exits with 1 when anything is wrong.
+ * `npm run soak -- embedded --rounds 50`, or `ingest` for loads and writers on a server, or `tests` for the random tests of
+ * the suite in their long form; exits with 1 when anything is wrong.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -14,6 +16,10 @@ import { soakIngest } from './soak-ingest.ts'
 import { Acknowledged } from './soak-schema.ts'
 
 const WRITER = fileURLToPath(new URL('soak-writer.ts', import.meta.url))
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const VITEST = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url))
+/** Those that ask test/setup/soak.ts how often. */
+const LONGER = ['embedded/random-cancel', 'testing']
 /** A writer that comes to nothing for so long hangs. */
 const HANG_MS = 120_000
 /** Two processes want the directory in every fifth round. */
@@ -156,6 +162,18 @@ function report({ figures, acknowledged }: { figures: Figures; acknowledged: Ack
   for (const line of figures.violations) console.log(line)
 }
 
+/** The tests that go round more often here; gives whether they pass. */
+async function soakTests(): Promise<boolean> {
+  const files = LONGER.map((name) => `test/${name}.test.ts`)
+  const child = spawn(process.execPath, [VITEST, 'run', ...files], {
+    cwd: ROOT,
+    env: { ...process.env, TSDB_SOAK: 'tests' },
+    stdio: 'inherit',
+  })
+  const [code] = await once(child, 'close')
+  return code === 0
+}
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -163,13 +181,17 @@ async function main(): Promise<void> {
   })
   const [what = ''] = positionals
   const rounds = Number(values.rounds ?? (what === 'ingest' ? 30 : 50))
-  if (!['embedded', 'ingest'].includes(what) || !Number.isInteger(rounds) || rounds < 1) {
-    console.error('usage: npm run soak -- embedded [--rounds 50] [--keep] | ingest [--rounds 30]')
+  if (!['embedded', 'ingest', 'tests'].includes(what) || !Number.isInteger(rounds) || rounds < 1) {
+    console.error('usage: npm run soak -- embedded [--rounds 50] [--keep] | ingest [--rounds 30] | tests')
     process.exitCode = 2
     return
   }
   if (what === 'ingest') {
     process.exitCode = (await soakIngest(rounds)) ? 0 : 1
+    return
+  }
+  if (what === 'tests') {
+    process.exitCode = (await soakTests()) ? 0 : 1
     return
   }
   const place = fs.mkdtempSync(path.join(os.tmpdir(), 'soak-'))
