@@ -14,6 +14,8 @@ export interface LoadTarget {
   readonly orderBy: readonly OrderByColumn[]
   /** Why rows cannot be compressed as they come in; undefined where they can. */
   readonly notDirect: string | undefined
+  /** Whether the role may compress and decompress its chunks: what only the owner may. */
+  readonly owned: boolean
 }
 
 /** How a hypertable is cut by time. */
@@ -24,7 +26,13 @@ export interface LoadTime {
   readonly integer: boolean
 }
 
-const plainTable: LoadTarget = { time: undefined, segmentBy: [], orderBy: [], notDirect: 'not a hypertable' }
+const plainTable: LoadTarget = {
+  time: undefined,
+  segmentBy: [],
+  orderBy: [],
+  notDirect: 'not a hypertable',
+  owned: true,
+}
 
 /** Reads what loading into a table has to know. Any table will do, also in a database without TimescaleDB. */
 export async function readLoadTarget(session: Session, table: RelationName): Promise<LoadTarget> {
@@ -42,8 +50,16 @@ export async function readLoadTarget(session: Session, table: RelationName): Pro
     time: dimension === undefined ? undefined : await loadTime(session, dimension),
     segmentBy: settings.segmentBy,
     orderBy: settings.orderBy,
+    owned: await isOwned(session, storage),
     notDirect: settings.enabled ? await whyNotDirect(session, storage) : 'compression is not enabled',
   }
+}
+
+async function isOwned(session: Session, table: RelationName): Promise<boolean> {
+  const { rows } = await session.query<{ owned: boolean }>(sql`
+    select pg_catalog.pg_has_role(relowner, 'USAGE') as owned
+    from pg_catalog.pg_class where oid = pg_catalog.to_regclass(${formatName(table)})`)
+  return rows[0]?.owned === true
 }
 
 async function loadTime(session: Session, dimension: RangeDimension): Promise<LoadTime> {

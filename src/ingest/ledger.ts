@@ -60,6 +60,12 @@ const ledgerSql: readonly string[] = [
     figures jsonb not null, primary key (import_id, range))`,
 ]
 
+/** Columns of import_window that its first version did not have. */
+const laterColumns: readonly (readonly [name: string, type: string])[] = [
+  ['state', 'jsonb'],
+  ['error', 'text'],
+]
+
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
 function unhurried({ inTransaction }: Session): Sql {
   // In a transaction the setting would be that of its own commit.
@@ -205,16 +211,36 @@ export class Ledger {
 }
 
 async function createTables(session: Session): Promise<void> {
-  const { rows } = await session.query<{ there: boolean }>(
-    sql`select pg_catalog.to_regclass('tsdbkit.import_range') is not null as there`,
-  )
-  if (rows[0]?.there) return
+  const { rows } = await session.query<{ there: boolean; columns: string[] }>(sql`
+    select pg_catalog.to_regclass('tsdbkit.import_range') is not null as there, array(
+      select attname::text from pg_catalog.pg_attribute
+      where attrelid = pg_catalog.to_regclass('tsdbkit.import_window') and attnum > 0 and not attisdropped) as columns`)
+  const { there = false, columns = [] } = rows[0] ?? {}
+  const missing = laterColumns.filter(([name]) => !columns.includes(name))
+  if (columns.length > 0 && missing.length > 0) await addColumns(session, missing)
+  if (there) return
   for (const text of ledgerSql) {
     try {
       await session.transaction((inner) => inner.query({ text, values: [] }))
     } catch (error) {
       if (!(error instanceof QueryError && madeMeanwhile.has(error.sqlState))) throw error
     }
+  }
+}
+
+/** @throws PlanError DRIFT where this role may not */
+async function addColumns(session: Session, missing: typeof laterColumns): Promise<void> {
+  const added = missing.map(([name, type]) => `add column if not exists ${name} ${type}`)
+  const text = `alter table tsdbkit.import_window ${added.join(', ')}`
+  try {
+    await session.transaction((inner) => inner.query({ text, values: [] }))
+  } catch (error) {
+    if (!(error instanceof QueryError && error.code === 'PERMISSION_DENIED')) throw error
+    const names = missing.map(([name]) => name).join(' and ')
+    throw new PlanError('DRIFT', `The table tsdbkit.import_window is of an earlier version, without ${names}.`, {
+      hint: `Run as its owner: ${text}`,
+      cause: error,
+    })
   }
 }
 

@@ -181,7 +181,8 @@ export async function sendRules(
   const skipBad = settings.onBadRow !== undefined && settings.onBadRow !== 'stop'
   const direct = settings.directCompress === 'on'
   const order = format === 'format binary' ? await orderRules(run, names) : 'records are passed through unsorted'
-  const decompress = conflict.onConflict === 'update' && (settings.recompress ?? 'end') === 'end'
+  const compressed = target.owned && (settings.recompress ?? 'end') === 'end'
+  const decompress = conflict.onConflict === 'update' && compressed
   return { table, columns, target, conflict, format, settings: transaction, direct, skipBad, order, decompress }
 }
 

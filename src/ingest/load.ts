@@ -1,5 +1,5 @@
 import { readTable } from '../catalog/column.ts'
-import { readLoadTarget } from '../catalog/load-target.ts'
+import { type LoadTarget, readLoadTarget } from '../catalog/load-target.ts'
 import { readParallel } from '../catalog/parallel.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
@@ -34,7 +34,7 @@ export async function load(
   const settings = settingsOf(opened, given)
   const { created, input } = await createTarget(session, name, opened, settings)
   const table = await readTable(session, name)
-  const target = await readLoadTarget(session, table)
+  const target = withoutOwner(await readLoadTarget(session, table), settings)
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
   }
@@ -42,6 +42,13 @@ export async function load(
   run.created = created
   await run.compression.check()
   return drive(run, input, sourceFingerprint)
+}
+
+/** Chunks that nobody could put in order at the end are not left unordered. */
+function withoutOwner(target: LoadTarget, { recompress }: LoadSettings): LoadTarget {
+  if (target.owned || recompress === 'never') return target
+  const notOwned = 'the role does not own the table, and could not put its chunks in order'
+  return { ...target, notDirect: target.notDirect ?? notOwned }
 }
 
 async function settingsFor(session: Session, options: LoadOptions): Promise<LoadSettings> {

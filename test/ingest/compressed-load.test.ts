@@ -210,6 +210,73 @@ describe('chunks that are left', () => {
   })
 })
 
+describe('as a role that does not own the table', () => {
+  const role = `Wri "ter" ${randomUUID().slice(0, 8)}`
+  const key = ', unique ("Sen.sor", time)'
+  let mayMakeRoles = false
+
+  beforeAll(async () => {
+    const { rows } = await database.db.query(
+      sql`select rolsuper or rolcreaterole as yes from pg_roles where rolname = current_user`,
+    )
+    mayMakeRoles = rows[0]?.['yes'] === true
+    if (mayMakeRoles) await database.db.query(sql`create role ${sql.column(role)}`)
+  })
+
+  afterAll(async () => {
+    if (!mayMakeRoles) return
+    await database.db.query(sql`drop owned by ${sql.column(role)}`)
+    await database.db.query(sql`drop role ${sql.column(role)}`)
+  })
+
+  async function asWriter(options: LoadOptions, source: Iterable<object> = rows(0, 1800)): Promise<LoadReport> {
+    await database.db.query(sql`grant usage on schema ${sql.column(database.schema)} to ${sql.column(role)}`)
+    await database.db.query(sql`grant select, insert, update on ${sql.name(table)} to ${sql.column(role)}`)
+    return database.db.transaction(async (tx) => {
+      await tx.query(sql`set local role ${sql.column(role)}`)
+      return load(tx, table, source, options)
+    })
+  }
+
+  test('rows are written, and no chunk is left unordered', async ({ skip }) => {
+    skip(!mayMakeRoles, 'the role may make none')
+    await makeTables()
+    const report = await asWriter({ clientSorted: 'off' })
+    expect(report).toMatchObject({ rowsWritten: 1800, recompressedChunks: 0 })
+    if (!direct) return
+    expect(report.directCompress).toMatchObject({ batches: 0, reason: expect.stringContaining('does not own') })
+    expect(await statuses()).toEqual([0])
+    let asked = false
+    function* counted(): Generator<object> {
+      asked = true
+      yield* rows(0, 10)
+    }
+    await expect(asWriter({ directCompress: 'on' }, counted())).rejects.toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('does not own the table'),
+    })
+    expect(asked).toBe(false)
+    const never = await asWriter({ clientSorted: 'off', recompress: 'never' })
+    expect(never.directCompress.batches).toBe(1)
+    expect(await statuses()).toEqual([11])
+  })
+
+  test('updates take compressed batches apart, and leave the chunk compressed', async ({ skip }) => {
+    skip(!mayMakeRoles || !direct, 'the role may make none, or nothing is compressed')
+    await makeTables('time', key)
+    const all = Array.from({ length: 1500 }, (_, n) => ({ ...row(n), 'Sen.sor': `s${n % 3}` }))
+    await run(all)
+    await database.client.compressChunks(table)
+    const report = await asWriter(
+      { onConflict: 'update' },
+      all.map((one) => ({ ...one, v: -1 })),
+    )
+    expect(report).toMatchObject({ rowsWritten: 1500, recompressedChunks: 0 })
+    const { rows: seen } = await database.db.query(sql`select count(*)::int as n, max(v) as v from ${sql.name(table)}`)
+    expect(seen).toEqual([{ n: 1500, v: -1 }])
+  })
+})
+
 describe('updates of compressed chunks', () => {
   const key = ', unique ("Sen.sor", time)'
   const named = (from: number, to: number, v?: number): object[] =>

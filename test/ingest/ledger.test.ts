@@ -106,6 +106,37 @@ test('rejected rows of all runs are in the file', async () => {
   expect(noted.map((line) => JSON.parse(line).row)).toEqual([7, 1507, 3007, 4507])
 })
 
+test('a ledger of an earlier version gets the columns it lacks; who may not add them is told', async () => {
+  await run('drop schema if exists tsdbkit cascade')
+  await run('create schema tsdbkit')
+  await run(`create table tsdbkit.import (
+    id text primary key, target text not null, unit text not null, batch_rows bigint not null,
+    batch_bytes bigint not null, fingerprint text, started_at timestamptz not null default now(), finished_at timestamptz)`)
+  await run(`create table tsdbkit.import_window (
+    import_id text not null references tsdbkit.import on delete cascade, start bigint not null,
+    rows bigint, written bigint, skipped bigint, rejected jsonb, primary key (import_id, start))`)
+  const importId = newId()
+  await run(`insert into tsdbkit.import (id, target, unit, batch_rows, batch_bytes)
+    values ('${importId}', '${table.replaceAll("'", "''")}', 'row', 1000, 60000)`)
+  await run(`insert into tsdbkit.import_window values ('${importId}', 0, 1000, 1000, 0, null)`)
+  await run(`insert into ${table} select i, 'row ' || i from generate_series(0, 999) i`)
+  await run('create role "no owner" in role pg_read_all_data, pg_write_all_data')
+  const asOther = db.transaction(async (tx) => {
+    await tx.query({ text: 'set local role "no owner"', values: [] })
+    return load(tx, table, generatedRows(5000), { ...small, importId })
+  })
+  await expect(asOther).rejects.toMatchObject({
+    code: 'DRIFT',
+    message: expect.stringContaining('without state and error'),
+    hint: expect.stringContaining('alter table tsdbkit.import_window add column'),
+  })
+  const options: LoadOptions = { ...small, importId, onBatchError: () => 'skip' }
+  const two = [1, 2].map(() => load(db, table, generatedRows(5000), options))
+  for (const { rowsResumed } of await Promise.all(two)) expect(rowsResumed).toBeGreaterThanOrEqual(1000)
+  await expectRows(5000)
+  await run('drop role "no owner"')
+})
+
 test('two loaders with one id at once', async () => {
   const importId = newId()
   const reports = await Promise.all([1, 2].map(() => load(db, table, generatedRows(20_000), { ...small, importId })))

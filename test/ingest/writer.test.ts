@@ -464,6 +464,7 @@ test('rows are late by the ranges of compressed chunks, to the instant, whatever
     segmentBy: [],
     orderBy: [],
     notDirect: 'a test',
+    owned: true,
   }
   const day = Date.UTC(2025, 0, 2)
   const collector = new RowCollector({

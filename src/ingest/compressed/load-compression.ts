@@ -3,6 +3,7 @@ import type { LoadTarget } from '../../catalog/load-target.ts'
 import type { RelationName } from '../../catalog/relation.ts'
 import type { Session } from '../../connection/session.ts'
 import { formatName } from '../../sql/identifier.ts'
+import { invalidOption } from '../../sql/option.ts'
 import type { EncodedBatch } from '../batch.ts'
 import type { WindowState } from '../ledger.ts'
 import type { LoadReport, LoadSettings } from '../load-option.ts'
@@ -43,10 +44,18 @@ export class LoadCompression {
     if (this.#settings.recompress === 'policy') this.#policy = await policyOf(this.#session, this.#table)
   }
 
-  /** Takes over what the windows of earlier runs have left. */
+  /**
+   * Takes over what the windows of earlier runs have left.
+   * @throws UsageError INVALID_OPTION where that are chunks which this role may not compress again
+   */
   resume(states: readonly WindowState[]): void {
     this.#resumed = states
     for (const { decompressed = [] } of states) this.#note(decompressed)
+    if (this.#decompressed.size === 0 || this.#target.owned || this.#settings.recompress === 'never') return
+    throw invalidOption(
+      'The import has decompressed chunks, which only the owner of the table may compress again.',
+      "Go on as the owner, or with recompress 'never'.",
+    )
   }
 
   /** How batches of a sender are encoded. */
