@@ -85,9 +85,12 @@ async function passThrough(
   // A type whose binary form is not known needs no detour here: everything is text.
   const columns = encodedColumns(table, targets, settings).map((column) => ({ ...column, asText: false }))
   const copy = `format csv, delimiter ${quoteLiteral(format.delimiter)}, null ${quoteLiteral(format.nullText)}`
-  // As everywhere here, times without a zone do not depend on the session.
-  const zone = new Map([['timezone', settings.timeZone ?? 'UTC']])
-  const sender = new Sender(await sendRules(run, columns, copy, zone))
+  // As everywhere here, times without a zone do not depend on the session, and 01/02/2001 is nobody's guess.
+  const reading = new Map([
+    ['timezone', settings.timeZone ?? 'UTC'],
+    ['datestyle', 'ISO, YMD'],
+  ])
+  const sender = new Sender(await sendRules(run, columns, copy, reading))
   run.path = { kind: 'csv', reason: 'nothing is to be changed or sorted' }
   return run.drive(reader.pieces(settings.batchBytes), async ({ blocks, lines }) => ({ blocks, lines, sender }))
 }

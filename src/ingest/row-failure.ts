@@ -34,3 +34,11 @@ export function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch)
 export function withoutLine(message: string): string {
   return message.replace(/^Line \d+: /, '')
 }
+
+/** What to do about a text that the server refused. */
+export function hintOf({ sqlState, message, hint }: QueryError): string | undefined {
+  const isTime = (sqlState === '22007' || sqlState === '22008') && /date|time/.test(message)
+  // The server's own hint is about a setting, which is not the caller's.
+  if (!isTime) return hint
+  return "Days are read as year, month, day. Say how they are written in timeFormat, such as 'DD/MM/YYYY'."
+}

@@ -12,7 +12,7 @@ import { decompressSql } from './compressed/recompress.ts'
 import type { SortedLoad } from './compressed/sorted-load.ts'
 import { type ConflictRule, columnList, conflictSql, lastOfKeySql } from './conflict.ts'
 import type { WindowState } from './ledger.ts'
-import { atRow, isRowFailure, rejectedRow, withoutLine } from './row-failure.ts'
+import { atRow, hintOf, isRowFailure, rejectedRow, withoutLine } from './row-failure.ts'
 
 /** A column to be written. */
 export interface TargetColumn extends Pick<TableColumn, 'name' | 'baseName' | 'typeName'> {
@@ -90,7 +90,7 @@ export class Sender {
       throw new BatchError(`Line ${row + 1}: ${withoutLine(error.message)}`, {
         row,
         rowCount: row + 1,
-        hint: error.hint,
+        hint: hintOf(error),
         cause: error,
       })
     }

@@ -1,5 +1,6 @@
 import type { LoadTarget } from '../catalog/load-target.ts'
 import { timeFormatOf } from './encode/time-format.ts'
+import { isoText } from './encode/time-text.ts'
 import type { ValueOptions } from './encode/value.ts'
 
 /** In which order a batch is sent. */
@@ -124,7 +125,7 @@ export function timeMilliseconds(value: unknown, options: ValueOptions): number 
   if (format !== undefined) return Date.parse(withZone(format(value) ?? ''))
   const number = Number(value)
   if (!Number.isNaN(number) && value !== '') return timeUnit === undefined ? number : number * unitMs[timeUnit]
-  return Date.parse(withZone(value))
+  return Date.parse(withZone(isoText(value) ?? value))
 }
 
 function withZone(text: string): string {

@@ -218,6 +218,25 @@ describe('as the server reads the same text', () => {
     await expectAsServer('timestamptz', texts)
   })
 
+  test('days that are not ISO 8601 but have one meaning', async () => {
+    const texts = [
+      '2001/01/31 06:55',
+      '2001/1/3 6:55:01.5',
+      '2001/12/31',
+      'Jan 1 2000',
+      'September 30, 1999 23:59',
+      '1 Feb 2000',
+      '29-feb-2000 00:00:00',
+      ' 2001/01/31T06:55Z ',
+    ]
+    await expectAsServer('timestamptz', texts)
+    await expectAsServer('date', texts.slice(0, 7))
+    await expectAsServer('timestamp', texts.slice(0, 7))
+    expect(await through('timestamptz', ['2001/07/01 06:55'], { timeZone: 'Europe/Berlin' })).toEqual(
+      await server('timestamptz', ['2001-07-01 06:55+02']),
+    )
+  })
+
   test('properties', { timeout: 60_000 }, async () => {
     const check = async (type: string, texts: fc.Arbitrary<string | null>): Promise<void> => {
       const sample = fc.sample(texts, { numRuns: 300, seed: 7 })
@@ -318,6 +337,11 @@ test.each<[string, unknown, string]>([
   ['timestamptz', 1700000000, 'needs the option timeUnit'],
   ['timestamptz', 'secret', 'no ISO 8601'],
   ['timestamptz', '2024-02-30T00:00:00Z', 'no ISO 8601'],
+  ['timestamptz', '01/02/2001', 'could be either, without timeFormat'],
+  ['date', '1.2.01', 'could be either, without timeFormat'],
+  ['date', '2001/02/30', 'no ISO 8601'],
+  ['date', 'Mayor 5 2000', 'no ISO 8601'],
+  ['timestamptz', '2001/01-31', 'no ISO 8601'],
   ['timestamptz', new Date(Number.NaN), 'an invalid Date'],
   ['timestamptz', 2n ** 64n, 'a time out of range'],
   ['timestamp', '2024-05-01T10:00:00+02', 'a text with a time zone'],

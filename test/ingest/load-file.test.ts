@@ -191,6 +191,22 @@ describe('malformed files: the place is named, and what stays is said', () => {
     expect(error.message).not.toContain('secret')
   })
 
+  test('a day that could be two', async () => {
+    const path = file(`${header}2001/01/31 06:55,1,a\nJan 31 2001,2,b\n01/02/2001,3,c\n`)
+    await expect(run(path)).rejects.toMatchObject({
+      message: expect.stringMatching(/^Line 4: date\/time field value out of range/),
+      hint: expect.stringContaining('timeFormat'),
+    })
+    expect((await failure(path, { timeUnit: 's' })).message).toMatch(/^Row 2: .* could be either, without timeFormat/)
+    expect(await run(path, { onBadRow: 'skip' })).toMatchObject({ rowsWritten: 2, rowsRejected: 1 })
+    expect(await contents()).toMatchObject([{ t: 980_924_100 }, { t: 980_899_200 }])
+    const other = { schema: database.schema, name: 'unclear' }
+    await expect(load(database.db, other, path, { create: { timeColumn: 'T,ime' } })).rejects.toMatchObject({
+      code: 'INVALID_VALUE',
+      hint: expect.stringContaining('timeFormat'),
+    })
+  })
+
   test('invalid UTF-8', async () => {
     const bytes = Buffer.concat([Buffer.from(`${header}2025-01-01,1,`), Buffer.from([0xff, 0xfe]), Buffer.from('\n')])
     expect((await failure(file(bytes))).message).toMatch(/^Line 2: invalid byte sequence/)

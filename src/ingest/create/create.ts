@@ -132,6 +132,7 @@ function chooseTime(
       : { ...column, notNull: true }
   if (typeof timeColumn === 'string') {
     const chosen = columns.find(({ name }) => name === timeColumn)
+    if (chosen?.type === 'text') throw noTimes(chosen)
     if (chosen !== undefined) return { column: asTime(chosen), reason: `Time column ${timeColumn}: as asked for.` }
     const names = columns.map(({ name }) => name).join(', ')
     throw new UsageError('INVALID_OPTION', `There is no column ${JSON.stringify(timeColumn)} for create.timeColumn`, {
@@ -155,6 +156,12 @@ function chooseTime(
     return { column: asTime(first), reason: `Time column ${first.name}: by its name, before ${others.join(', ')}.` }
   }
   throw noTime(candidates, columns)
+}
+
+function noTimes({ name, reason }: PlannedColumn): UsageError {
+  return new UsageError('INVALID_VALUE', `Column ${JSON.stringify(name)} has no times: ${reason}`, {
+    hint: "Say how they are written in timeFormat, such as 'DD/MM/YYYY'.",
+  })
 }
 
 function isNumber(type: string): boolean {

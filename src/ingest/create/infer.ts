@@ -1,5 +1,6 @@
 import { parseTimestamp } from '../../sql/timestamp.ts'
 import { type TimeFormat, timeFormatOf } from '../encode/time-format.ts'
+import { isoText } from '../encode/time-text.ts'
 import type { ValueOptions } from '../encode/value.ts'
 
 /** A type that holds all values of a sample, and why it was chosen. */
@@ -140,7 +141,7 @@ function isExactDouble(text: string): boolean {
 }
 
 function momentOfText(given: string, format: TimeFormat | undefined): 'date' | 'naive' | 'zoned' | undefined {
-  const text = format === undefined ? given : (format(given) ?? '')
+  const text = format === undefined ? (isoText(given) ?? given) : (format(given) ?? '')
   const match = timeText.exec(text)
   if (match === null) return undefined
   try {

@@ -2,6 +2,7 @@ import { type Interval, type IntervalFields, parseInterval } from '../../sql/int
 import { type Microseconds, parseTimestamp } from '../../sql/timestamp.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
 import { timeFormatOf } from './time-format.ts'
+import { isoText, isUnclearDay } from './time-text.ts'
 import { zoneOffset } from './time-zone.ts'
 import { kindOf, Misfit, type ValueOptions, type ValueWriter } from './value.ts'
 
@@ -119,7 +120,7 @@ function textInstant(given: string, zoned: boolean, options: ValueOptions): Inst
   }
   if (timeUnit !== undefined && /^\s*[+-]?\d+\s*$/.test(text)) return scaled(BigInt(text.trim()), timeUnit)
   if (timeUnit !== undefined && /^\s*[+-]?\d+\.\d+\s*$/.test(text)) return numberInstant(Number(text), timeUnit)
-  const trimmed = text.trim()
+  const trimmed = isoText(text.trim()) ?? text.trim()
   const hasZone = clockPattern.test(trimmed) && zonePattern.test(trimmed)
   if (hasZone && !zoned && !utcPattern.test(trimmed)) {
     throw new Misfit('a text with a time zone, which the type has no place for,')
@@ -140,6 +141,7 @@ function parsed(text: string): Microseconds {
   try {
     return parseTimestamp(text)
   } catch {
+    if (isUnclearDay(text)) throw new Misfit('a text whose day and month could be either, without timeFormat')
     throw new Misfit(text === '' ? 'an empty text' : 'a text that is no ISO 8601 time the server can hold')
   }
 }

@@ -274,6 +274,7 @@ describe('real files', wait, () => {
       ['seattle-weather-hourly-normals.csv', 'Normals', 8759, []],
       ['sp500-2000.csv', 'Prices', 5105, []],
       ['birdstrikes.csv', 'Strikes', 10_000, []],
+      ['flights-2k.json', 'Flights', 2000, []],
       ['unemployment-across-industries.json', 'Unemployment', 1708, ['--time-column', 'date']],
     ]
     for (const [name, table, rows, more] of files) {
