@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeProgram } from '../../../src/apps/cli/run.ts'
 import { tsdb } from './command.ts'
 
+const program = await makeProgram()
 const directory = mkdtempSync(join(tmpdir(), 'tsdb-completion-'))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
@@ -41,7 +42,7 @@ function commands(command: Command, path: readonly string[] = []): [readonly str
 
 describe.skipIf(!installed.bash)('in bash', () => {
   test('all verbs and options of the program, and nothing else', { timeout: 60_000 }, () => {
-    for (const [path, command] of commands(makeProgram())) {
+    for (const [path, command] of commands(program)) {
       expect(bash(...path, '').sort()).toEqual(command.commands.map((verb) => verb.name()).sort())
       const offered = bash(...path, '--')
       expect(offered).toEqual(expect.arrayContaining(['--target', '--json', '--help']))
@@ -78,7 +79,7 @@ test.skipIf(!installed.fish)('fish offers verbs', () => {
 })
 
 test('every script knows every verb, and a shell that is not known is refused', async () => {
-  for (const [path] of commands(makeProgram())) {
+  for (const [path] of commands(program)) {
     if (path.length > 0) for (const script of scripts.values()) expect(script).toContain(`'${path.join('/')}'`)
   }
   expect(await tsdb(['completion', 'tcsh'])).toMatchObject({

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
@@ -22,7 +22,9 @@ function verbs(command: Command, path: readonly string[] = []): [string, Command
   return command.commands.flatMap((verb) => verbs(verb, [...path, verb.name()]))
 }
 
-describe.each(verbs(makeProgram()))('tsdb %s', (path, command) => {
+const all = verbs(await makeProgram())
+
+describe.each(all)('tsdb %s', (path, command) => {
   const flags = command.options.map((option) => option.long)
 
   test('is described, and has the options of its kind', () => {
@@ -38,7 +40,7 @@ describe.each(verbs(makeProgram()))('tsdb %s', (path, command) => {
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp()
     expect(help.split('\n').filter((line) => line.length > 100)).toEqual([])
     const examples = help.split('\n').filter((line) => line.startsWith('  tsdb '))
-    expect(examples.filter((line) => !verbs(makeProgram()).some(([verb]) => line.includes(` ${verb}`)))).toEqual([])
+    expect(examples.filter((line) => !all.some(([verb]) => line.includes(` ${verb}`)))).toEqual([])
   })
 
   test('refuses a mistyped --dry-run, whatever else is given', async () => {
@@ -67,6 +69,9 @@ describe('what is not understood does nothing', () => {
   test.each([
     [['hypertabel', 'list'], "unknown command 'hypertabel'", 'Did you mean hypertable?'],
     [['chunk', 'lst', 't'], "unknown command 'lst'", 'Did you mean list?'],
+    [['hypertabel', '--help'], "unknown command 'hypertabel'", 'Did you mean hypertable?'],
+    [['help', 'chunk', 'lst'], "unknown command 'lst'", 'Did you mean list?'],
+    [['-t', 'chunk', 'chunk', 'drp', '-h'], "unknown command 'drp'", 'Did you mean drop?'],
     [['hypertable', 'create', 't'], "required option '--time-column <column>' not specified", 'See --help.'],
     [['hypertable', 'show'], "missing required argument 'name'", 'See --help.'],
     [['hypertable', 'list', 'extra'], 'too many arguments', 'See --help.'],
@@ -114,9 +119,23 @@ test('the help of the whole has examples and exit codes, and the version is the 
   expect(stdout).toContain("tsdb bucket sensor_data --time-column time --bucket '15 minutes'")
   expect(stdout).toContain('Exit codes')
   const verb = await tsdb(['chunk', 'drop', '--help'], { env: nowhere })
+  expect(await tsdb(['help', 'chunk', 'drop'])).toEqual(verb)
   expect(verb).toMatchObject({ code: 0, stderr: '' })
   expect(verb.stdout).toMatch(/--dry-run[\s\S]*--target[\s\S]*Examples:/)
   expect((await tsdb(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})
+
+test('the help and the version do not read the library, which takes longest', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tsdb-cli-loaded-'))
+  const env = { NODE_V8_COVERAGE: directory }
+  const isLoaded = (path: string): boolean =>
+    readdirSync(directory).some((name) => readFileSync(join(directory, name), 'utf8').includes(`/dist/${path}"`))
+  for (const args of [['--help'], ['--version'], ['help']]) await tsdb(args, { env })
+  expect([isLoaded('apps/cli/run.js'), isLoaded('index.js')]).toEqual([true, false])
+  await tsdb(['info', '--help'], { env })
+  expect([isLoaded('apps/cli/verbs/info.js'), isLoaded('apps/cli/verbs/chunk.js')]).toEqual([true, false])
+  expect(isLoaded('index.js')).toBe(true)
+  rmSync(directory, { recursive: true })
 })
 
 describe('errors', () => {

@@ -15,10 +15,7 @@ import { addFormats, formatDifferences, formatObject, printFields, printResult, 
 import { addDryRun, printScript, printSteps } from '../script.ts'
 
 /** `tsdb aggregate …` */
-export function addAggregate(program: Command): void {
-  const aggregate = program
-    .command('aggregate')
-    .description('create, list, show, refresh and drop continuous aggregates')
+export function addAggregate(aggregate: Command): void {
   addCreate(aggregate)
   addList(aggregate)
   addShow(aggregate)

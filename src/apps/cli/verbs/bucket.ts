@@ -37,10 +37,8 @@ Examples:
     --aggregate 'close=LAST(price)' --group-by symbol --where symbol=AAPL --csv`
 
 /** `tsdb bucket`: aggregates per bucket of time. */
-export function addBucket(program: Command): void {
-  const command = program
-    .command('bucket')
-    .description('aggregates per bucket of time')
+export function addBucket(command: Command): void {
+  command
     .argument('<table>', 'a table, hypertable or view')
     .requiredOption('--time-column <column>', 'the column with the time')
     .requiredOption('--bucket <span>', "the width of a bucket: '15 minutes', or a number for an integer time column")

@@ -25,8 +25,7 @@ for an integer time column.
 `
 
 /** `tsdb chunk …` */
-export function addChunk(program: Command): void {
-  const chunk = program.command('chunk').description('list, compress, decompress and drop chunks')
+export function addChunk(chunk: Command): void {
   addList(chunk)
   addChange(chunk, 'compress')
   addChange(chunk, 'decompress')

@@ -7,14 +7,12 @@ Put the line of your shell into its start file; it is then never out of date:
   fish   tsdb completion fish | source        in ~/.config/fish/config.fish`
 
 /** `tsdb completion`: a script by which a shell completes verbs and options. */
-export function addCompletion(program: Command): void {
-  program
-    .command('completion')
-    .description('print a script by which bash, zsh or fish completes verbs and options')
+export function addCompletion(command: Command): void {
+  command
     .addArgument(new Argument('<shell>', 'whose script').choices(['bash', 'zsh', 'fish']))
     .addHelpText('after', EXAMPLES)
     .action((shell: string) => {
-      const places = placesOf(program, [])
+      const places = placesOf(command.parent ?? command, [])
       const script = shell === 'bash' ? bashScript(places) : shell === 'zsh' ? zshScript(places) : fishScript(places)
       process.stdout.write(script)
     })

@@ -35,10 +35,8 @@ Examples:
   tsdb export - --query query.sql --format ndjson | jq .sensor`
 
 /** `tsdb export`: rows into a file. */
-export function addExport(program: Command): void {
-  const command = program
-    .command('export')
-    .description('write a table, or the rows of a statement, to a file')
+export function addExport(command: Command): void {
+  command
     .argument('<file>', '.csv, .tsv, .ndjson, each also .gz, or .parquet; - for standard output')
     .argument('[statement]', 'the statement; $1 and so on stand for --param')
     .option('--table <table>', 'all rows of a table or view, instead of a statement')

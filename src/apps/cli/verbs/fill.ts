@@ -35,10 +35,8 @@ Examples:
     --column 'high=MAX(temperature):linear' --column 'n=COUNT(*):null' --group-by sensor_id`
 
 /** `tsdb fill`: time buckets without gaps. */
-export function addFill(program: Command): void {
-  const command = program
-    .command('fill')
-    .description('aggregates per bucket of time, with a row for every bucket')
+export function addFill(command: Command): void {
+  command
     .argument('<table>', 'a table, hypertable or view')
     .requiredOption('--time-column <column>', 'the column with the time')
     .requiredOption('--bucket <span>', "the width of a bucket: '10 minutes', or a number for an integer time column")

@@ -36,10 +36,8 @@ Examples:
   tsdb generate - --format ndjson --duplicates 0.1 | head`
 
 /** `tsdb generate`: readings of sensors that there are not. */
-export function addGenerate(program: Command): void {
-  const command = program
-    .command('generate')
-    .description('make up readings of sensors, into a file or a table')
+export function addGenerate(command: Command): void {
+  command
     .argument('[file]', '.csv or .ndjson, each also .gz; - for standard output')
     .option('--table <table>', 'load them into this table, which is made where it does not exist')
     .option('--sensors <number>', 'how many (default 10)', parseNumber)

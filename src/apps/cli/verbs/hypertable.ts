@@ -22,8 +22,7 @@ import {
 import { addDryRun, printScript } from '../script.ts'
 
 /** `tsdb hypertable …` */
-export function addHypertable(program: Command): void {
-  const hypertable = program.command('hypertable').description('create, list, show and drop hypertables')
+export function addHypertable(hypertable: Command): void {
   addCreate(hypertable)
   addFormats(hypertable.command('list').description('all hypertables')).action((_options: object, command: Command) =>
     withDatabase(command, async (db) =>

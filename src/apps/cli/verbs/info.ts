@@ -4,10 +4,8 @@ import { withDatabase } from '../open.ts'
 import { addFormats, printFields, printRows } from '../output.ts'
 
 /** `tsdb info`: what the database is, and where each setting came from. */
-export function addInfo(program: Command): void {
-  const info = program
-    .command('info')
-    .description('what the database is and can, and how much is in it')
+export function addInfo(info: Command): void {
+  info
     .option('--settings', 'where each setting came from, instead')
     .addHelpText('after', '\nExamples:\n  tsdb info\n  tsdb info --settings --json\n  tsdb -t embedded:./data info')
     .action((options: { readonly settings?: boolean }, command: Command) =>

@@ -17,8 +17,7 @@ import { addJobAlter, addJobSwitch } from './job-alter.ts'
 import { addJobErrors, addJobHistory } from './job-history.ts'
 
 /** `tsdb job …` */
-export function addJob(program: Command): void {
-  const job = program.command('job').description('list, run, change and delete jobs, and see how their runs went')
+export function addJob(job: Command): void {
   addList(job)
   addShow(job)
   addRun(job)

@@ -58,10 +58,8 @@ Examples:
   zcat big.csv.gz | tsdb load - --format csv --table readings --on-bad-row rejected.ndjson`
 
 /** `tsdb load`: files into a table. */
-export function addLoad(program: Command): void {
-  const command = program
-    .command('load')
-    .description('load files of any length into a table')
+export function addLoad(command: Command): void {
+  command
     .argument('<file...>', 'files, or - for standard input')
     .requiredOption('--table <table>', 'the table')
     .option('--format <format>', 'csv, tsv, ndjson, json, influx or parquet; else by the name')

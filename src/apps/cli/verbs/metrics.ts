@@ -11,10 +11,8 @@ Examples:
   tsdb metrics --listen 0.0.0.0:9187    (for other machines: anybody there can read it)`
 
 /** `tsdb metrics`: jobs and hypertables for Prometheus. */
-export function addMetrics(program: Command): void {
-  program
-    .command('metrics')
-    .description("jobs, what their policies owe, and sizes, in Prometheus' text format")
+export function addMetrics(command: Command): void {
+  command
     .option('--listen <address>', '[host:]port of an HTTP endpoint, until it is ended; 127.0.0.1 if no host is given')
     .addHelpText('after', EXAMPLES)
     .action((options: { readonly listen?: string }, command: Command) => {

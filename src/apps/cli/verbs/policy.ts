@@ -26,8 +26,7 @@ import { addCheck } from './policy-check.ts'
 import { addPreview } from './policy-preview.ts'
 
 /** `tsdb policy …` */
-export function addPolicy(program: Command): void {
-  const policy = program.command('policy').description('add, remove, list, preview and check policies')
+export function addPolicy(policy: Command): void {
   const add = policy.command('add').description('let the database do something again and again')
   addRetention(add)
   addCompression(add)

@@ -41,10 +41,8 @@ const LIMITS = `All connections share one session and take turns:
 `
 
 /** `tsdb serve`: the embedded engine for psql, Grafana and every other program. */
-export function addServe(program: Command): void {
-  program
-    .command('serve')
-    .description('offer the embedded engine to psql, Grafana and other programs, until it is ended')
+export function addServe(command: Command): void {
+  command
     .option('--host <address>', 'the address to listen on (default 127.0.0.1)')
     .option('--port <number>', 'the port; 0 takes any free one (default 5432)')
     .option('--socket-directory <directory>', 'a Unix socket there instead, for this user only')

@@ -24,10 +24,8 @@ interface ShellOptions extends GlobalOptions {
 }
 
 /** `tsdb shell`: statements one after the other. */
-export function addShell(program: Command): void {
-  program
-    .command('shell')
-    .description('type statements, and see their rows as tables and charts')
+export function addShell(command: Command): void {
+  command
     .option('--jobs', 'run due jobs, such as retention policies, meanwhile')
     .addHelpText('after', EXAMPLES)
     .action(async (options: ShellOptions, command: Command) => {

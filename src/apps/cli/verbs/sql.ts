@@ -23,10 +23,8 @@ Examples:
   echo 'select now()' | tsdb sql --file -`
 
 /** `tsdb sql`: one statement. */
-export function addSql(program: Command): void {
-  const command = program
-    .command('sql')
-    .description('run one statement and print its rows')
+export function addSql(command: Command): void {
+  command
     .argument('[statement]', 'the statement; $1 and so on stand for --param')
     .option('-f, --file <file>', 'read the statement from a file, or from stdin with -')
     .option('-p, --param <value>', 'the value of the next $n, as text; may be repeated', collect)

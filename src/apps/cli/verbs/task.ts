@@ -48,10 +48,8 @@ Examples:
   tsdb task --reader-role reporting --schema public`
 
 /** `tsdb task`: what a file of tasks says. */
-export function addTask(program: Command): void {
-  const command = program
-    .command('task')
-    .description('do what a file of tasks says')
+export function addTask(command: Command): void {
+  command
     .argument('[file]', 'the file, or - for stdin')
     .option('--keep-going', 'go on after a task that failed')
     .option('--read-only', 'allow only what changes nothing; every task is rolled back')

@@ -21,10 +21,8 @@ Examples:
   tsdb watch --webhook https://example.org/hook`
 
 /** `tsdb watch`: says when a job is in trouble. */
-export function addWatch(program: Command): void {
-  program
-    .command('watch')
-    .description('say when a job is in trouble and when it is over it, until it is ended')
+export function addWatch(command: Command): void {
+  command
     .option('--interval <ms>', 'the time between two looks', '30000')
     .option('--webhook <url>', 'post each event there as JSON, too')
     .option('--once', 'look once; the exit code is 1 where something is wrong')
