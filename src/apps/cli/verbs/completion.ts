@@ -44,7 +44,12 @@ function placesOf(command: Command, path: readonly string[]): Place[] {
     }
   }
   for (const text of ['-h', '--help']) options.push({ text, description: 'show help' })
-  const verbs = command.commands.map((verb) => ({ text: verb.name(), description: verb.description() }))
+  // A noun has verbs, a verb may have a first argument of known words.
+  const words = command.registeredArguments[0]?.argChoices ?? []
+  const verbs = [
+    ...command.commands.map((verb) => ({ text: verb.name(), description: verb.description() })),
+    ...words.map((text) => ({ text, description: command.registeredArguments[0]?.description ?? '' })),
+  ]
   const own = { path: path.join('/'), verbs, options, valued }
   return [own, ...command.commands.flatMap((verb) => placesOf(verb, [...path, verb.name()]))]
 }
@@ -141,7 +146,7 @@ function fishScript(places: readonly Place[]): string {
 ${cases.join('\n')}
   end
 end
-function __tsdb_complete
+function __tsdb_wants_file
   set -l path ''
   set -l value ''
   __tsdb_at ''
@@ -160,17 +165,18 @@ function __tsdb_complete
       end
     end
   end
-  set -l current (commandline -ct)
-  if test -n "$value"
-    __fish_complete_path $current
-  else if string match -q -- '-*' $current
+  test -n "$value"; and return 0
+  string match -q -- '-*' (commandline -ct); and return 1
+  not set -q __tsdb_verbs[1]
+end
+function __tsdb_words
+  if string match -q -- '-*' (commandline -ct)
     printf '%s\\n' $__tsdb_options
-  else if set -q __tsdb_verbs[1]
-    printf '%s\\n' $__tsdb_verbs
   else
-    __fish_complete_path $current
+    printf '%s\\n' $__tsdb_verbs
   end
 end
-complete -c tsdb -f -a '(__tsdb_complete)'
+complete -c tsdb -f -n 'not __tsdb_wants_file' -a '(__tsdb_words)'
+complete -c tsdb -F -n __tsdb_wants_file
 `
 }
