@@ -13,8 +13,9 @@ export interface TreeOwners {
   readonly functions: readonly string[]
   readonly relations: readonly string[]
   /**
-   * True for what the database calls without being asked: the checks of domains, which run wherever a value is read from
-   * text, even while a statement is parsed, and the casts that to_json and its relatives look for.
+   * True for what the database calls without being asked: the checks of domains and the functions of range types, which
+   * run wherever a value is read from text, even while a statement is parsed; what an operator class compares and hashes
+   * by, which is not its operators and shows in no query; the casts that to_json and its relatives look for.
    */
   readonly implicit: boolean
 }
@@ -88,6 +89,21 @@ export async function readReferences(client: Client, owners: TreeOwners): Promis
     from pg_catalog.pg_aggregate, unnest(array[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
       aggmtransfn, aggminvtransfn, aggmfinalfn]) part
     where aggfnoid = any(${functions}::oid[]) and part <> 0
+    union
+    select 'The operators of ' || format_type(class.type, null), 'function', class.called::oid::text
+    from (
+      select amproclefttype, amproc from pg_catalog.pg_amproc
+      union all
+      select amoplefttype, oprcode from pg_catalog.pg_amop join pg_catalog.pg_operator o on o.oid = amopopr
+      union all
+      select rngtypid, called::regproc from pg_catalog.pg_range, unnest(array[rngcanonical, rngsubdiff]) called
+    ) class(type, called)
+    join pg_catalog.pg_proc p on p.oid = class.called and p.oid >= 16384
+    join pg_catalog.pg_language l on l.oid = prolang
+    -- An extension's code that only compares; others of its functions are not trusted.
+    where ${implicit}::bool and not (lanname = 'c' and exists (
+      select from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'))
     union
     select 'The cast of ' || castsource::regtype, 'function', castfunc::text
     from pg_catalog.pg_cast where ${implicit}::bool and castfunc <> 0 and casttarget in ('json'::regtype, 'jsonb'::regtype)`

@@ -183,6 +183,56 @@ describe('a preview is what the next run does', () => {
     )
   })
 
+  it('for each of several refresh policies of one aggregate', { timeout: 120_000 }, async (context) => {
+    const { client, schema } = database
+    const windows = fc.record({
+      newest: fc.constantFrom(null, 0, 1, 7, 24),
+      between: fc.integer({ min: 60, max: 150 }),
+      gap: fc.constantFrom(0, 1, 13, 48),
+      oldest: fc.constantFrom(null, 300, 500),
+      order: fc.array(fc.nat(1), { minLength: 3, maxLength: 5 }),
+    })
+    let refused: unknown
+    await fc.assert(
+      fc.asyncProperty(layouts, windows, async (layout, { newest, between, gap, oldest, order }) => {
+        if (refused !== undefined) return
+        const table = await makeTable(layout)
+        const view = { schema, name: `V "${count}".x` }
+        await client.createContinuousAggregate(view, {
+          hypertable: table,
+          timeColumn: 'time',
+          bucketInterval: { hours: layout.bucket },
+          aggregates: { n: 'COUNT(*)' },
+          materializedOnly: true,
+          withData: layout.frozen % 2 === 0,
+        })
+        const hours = (offset: number | null): { readonly hours: number } | null =>
+          offset === null ? null : { hours: offset }
+        const add = async (start: number | null, end: number | null): Promise<number> => {
+          const batch = layout.batch === undefined || !database.can('batched-refresh') ? undefined : layout.batch
+          const offsets = { startOffset: hours(start), endOffset: hours(end), scheduleInterval: '1 hour', ...later }
+          const options = batch === undefined ? offsets : { ...offsets, bucketsPerBatch: batch }
+          return (await client.addContinuousAggregatePolicy(view, options)).jobId
+        }
+        const recent = await add(between, newest)
+        const old = await add(oldest, between + gap).catch((error: unknown) => {
+          refused = error
+        })
+        if (old === undefined) return
+        for (const index of order) {
+          await insert(table, layout.late)
+          await checkRefresh(view, index === 0 ? recent : old)
+        }
+        await expect(client.previewPolicy({ table: view, kind: 'refresh' })).rejects.toMatchObject({
+          message: expect.stringContaining(`jobs ${recent}, ${old}`),
+        })
+      }),
+      { numRuns: 6, endOnFailure: true },
+    )
+    // Servers before 2.21 take one.
+    if (refused !== undefined) context.skip(`The server allows one refresh policy: ${String(refused)}`)
+  })
+
   async function countRows(table: Name): Promise<number> {
     return (await database.client.sql<{ n: number }>`select count(*) as n from ${sql.name(table)}`)[0]?.n ?? -1
   }

@@ -137,6 +137,21 @@ describe('refused, and nothing is done', () => {
     `select pg_stat_reset()`,
     `select pg_export_snapshot()`,
     `select domain_in('1', 'int'::regtype, -1)`,
+    `select lo_create(0)`,
+    `select lo_from_bytea(0, 'x')`,
+    `select lo_get(1)`,
+    `select pg_ls_dir('/')`,
+    `select pg_read_binary_file('/etc/passwd')`,
+    `select pg_try_advisory_lock(1)`,
+    `select pg_advisory_xact_lock(hashtext('{t}'))`,
+    `select pg_logical_emit_message(true, 'a', 'b')`,
+    `select pg_switch_wal()`,
+    `select pg_reload_conf()`,
+    `select pg_cancel_backend(pg_backend_pid())`,
+    `select ts_rewrite('a'::tsquery, 'select {s}.evil()')`,
+    `select * from cursor_to_xml('c', 1, true, true, '')`,
+    `select currval('{s}.counter')`,
+    `select txid_snapshot_xmin(txid_current_snapshot()), pg_create_restore_point('x')`,
     // TimescaleDB's.
     `select _timescaledb_functions.drop_chunk(chunk) from show_chunks('{s}.metrics') chunk`,
     `select drop_chunks('{s}.metrics', older_than => now())`,
@@ -182,6 +197,14 @@ describe('refused, and nothing is done', () => {
     `select 1 /* ; end`,
     `select 1 into {s}.made`,
     `select * from {s}.plain for update`,
+    `select * from {s}.plain for key share skip locked`,
+    `select * from (select * from {s}.plain for share) x`,
+    `explain (analyze) select * from {s}.plain for update`,
+    `explain (table {s}.plain) union select {s}.evil()`,
+    `execute evil`,
+    `fetch c`,
+    `call {s}.evil()`,
+    `merge into {s}.plain using (select 1) x on false when not matched then insert values (1)`,
     `begin`,
     `return 1`,
     `select '`,
@@ -248,6 +271,36 @@ describe('refused, and nothing is done', () => {
     } finally {
       await client.executeQuery(expand('drop domain {s}.evil_number'))
     }
+  })
+
+  test('an operator class or a range type that compares by more than its operators say', async () => {
+    const { client } = database
+    await client.executeQuery(
+      expand(
+        `create function {s}.compare(int, int) returns int language plpgsql immutable as 'begin perform {s}.evil(); return $1 - $2; end'`,
+      ),
+    )
+    await client.executeQuery(
+      expand(
+        `create operator class {s}.own_order for type int using btree as
+         operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 {s}.compare(int, int)`,
+      ),
+    )
+    await client.executeQuery(
+      expand('create type {s}.own_range as range (subtype = int, subtype_opclass = {s}.own_order)'),
+    )
+    try {
+      // The second runs it while the statement is parsed.
+      for (const query of ['select {s}.own_range(1, 2)', `select '[1,2)'::{s}.own_range`, 'select 1']) {
+        expect(await read(query)).toMatchObject({
+          error: { code: 'READ_ONLY_REFUSED', message: expect.stringContaining('compare(integer, integer)') },
+        })
+      }
+    } finally {
+      await client.executeQuery(expand('drop type {s}.own_range'))
+      await client.executeQuery(expand('drop operator family {s}.own_order using btree'))
+    }
+    expect(await traces()).toEqual(untouched)
   })
 
   test('a cast to JSON that does more', async () => {
