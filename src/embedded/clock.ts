@@ -8,7 +8,7 @@ import { quoteLiteral } from '../sql/literal.ts'
 import { parseTime, type TimeInput } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
 import type { RunWork } from './engine-work.ts'
-import { nextDueSql } from './job-record.ts'
+import { readNextDue } from './job-record.ts'
 import type { FinishedRun, JobEffect, Scheduler } from './scheduler.ts'
 import type { SessionServer } from './session-server.ts'
 
@@ -159,9 +159,8 @@ export class VirtualClock {
 
   /** Runs the next job that is due until `target`, at its own time. */
   async #step(run: RunWork, floor: bigint, target: bigint): Promise<{ at: bigint; run: ClockRun } | undefined> {
-    const [row] = (await run(nextDueSql(timestamp(floor)))).rows
-    const at = BigInt(row?.[0] ?? target + 1n)
-    if (at > target) return undefined
+    const at = await readNextDue(run, timestamp(floor))
+    if (at === undefined || at > target) return undefined
     this.#clock.set(at)
     const finished = await this.#scheduler.runDue(run, timestamp(at), true)
     return finished === undefined ? undefined : { at, run: toRun(finished, at) }

@@ -33,6 +33,17 @@ const INTERRUPT_HOLDOFF_OFFSET = 44
 // build 30220 bytes before InterruptPending; checked when the engine opens.
 const STATEMENT_TIMEOUT_OFFSET = -30220
 
+// fd.c: max_files_per_process and max_safe_fds, one int each; not exported. A single-user build never raises the second
+// from its start value, so that it would open and close files all the time: 48 are fewer than a query over 20 chunks needs.
+const MAX_FILES_OFFSET = -284172
+const DEFAULT_MAX_FILES = 1000
+const DEFAULT_SAFE_FILES = 48
+/** Where the system has fewer, the engine closes some and goes on. */
+const SAFE_FILES = 512
+
+// A missing file is an exception in the engine's file system, which asks for many: the traces cost more than the look.
+Error.stackTraceLimit = 0
+
 class EngineWorker {
   readonly #port: MessagePort
   readonly #control: Int32Array
@@ -62,6 +73,7 @@ class EngineWorker {
     const write = module.addFunction((pointer, length) => this.#write(pointer, length), 'iii')
     module._set_read_write_cbs(read, write)
     this.#heap = this.#findWords()
+    this.#allowFiles()
     setEngineDefaults(engine)
     // Before anything else touches a table: without LOAD compressed chunks are silently missing from results. In a
     // new directory the session is that of initdb, which left a search_path behind.
@@ -280,6 +292,13 @@ class EngineWorker {
       statementTimeout,
       idleInTransactionTimeout: statementTimeout + 8,
     }
+  }
+
+  #allowFiles(): void {
+    const words = new Int32Array(this.#engine.memory.buffer)
+    const at = (this.#heap.interruptPending + MAX_FILES_OFFSET) >> 2
+    if (words[at] !== DEFAULT_MAX_FILES || words[at + 1] !== DEFAULT_SAFE_FILES) throw unexpectedLayout('open files')
+    words[at + 1] = SAFE_FILES
   }
 
   /**

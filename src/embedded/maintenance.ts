@@ -3,6 +3,7 @@
  * written, ANALYZE and VACUUM when enough rows changed. The engine has no background workers and no statistics of
  * its own (pg_stat_user_tables is always 0), so the command tags are counted here.
  */
+import { quoteLiteral } from '../sql/literal.ts'
 import type { Engine } from './engine.ts'
 import type { ServerObserver, SessionServer } from './session-server.ts'
 
@@ -14,21 +15,23 @@ const IDLE_MS = 300
 /** A CHECKPOINT that failed is tried again after this time: on a full disk the next one is likely to fail too. */
 const RETRY_MS = 5000
 
+/**
+ * Ordinary tables with their sizes, each asked once: it costs a look at the file, and a condition on the joined schema
+ * made the planner ask 20 times.
+ */
+const sizedTables = (otherSchemas: readonly string[]): string => `
+select c.oid::pg_catalog.regclass as name, c.reltuples, c.relpages::bigint * 8192 as known, size
+from pg_catalog.pg_class c, pg_catalog.pg_relation_size(c.oid) as size
+where c.relkind = 'r' and c.relpersistence = 'p' and c.relnamespace <> all (array(
+  select oid from pg_catalog.pg_namespace
+  where nspname in (${['pg_catalog', 'information_schema', ...otherSchemas].map(quoteLiteral).join(', ')})))`
+
 /** Tables whose size moved away from what the planner knows by a fifth, or that were never analysed. */
-const GROWN_TABLES = `
-select format('%I.%I', n.nspname, c.relname)
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r' and c.relpersistence = 'p'
-  and n.nspname not in ('pg_catalog', 'information_schema', '_timescaledb_catalog', '_timescaledb_config')
-  and (c.reltuples < 0 and pg_catalog.pg_relation_size(c.oid) > 0
-    or abs(pg_catalog.pg_relation_size(c.oid) - c.relpages::bigint * 8192) > 65536 + c.relpages::bigint * 8192 / 5)`
+const GROWN_TABLES = `select name from (${sizedTables(['_timescaledb_catalog', '_timescaledb_config'])}) t
+where reltuples < 0 and size > 0 or abs(size - known) > 65536 + known / 5`
 
 /** All tables that have pages: those without dead rows cost a VACUUM a look at their visibility map. */
-const FILLED_TABLES = `
-select format('%I.%I', n.nspname, c.relname)
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema')
-  and pg_catalog.pg_relation_size(c.oid) > 0`
+const FILLED_TABLES = `select name from (${sizedTables([])}) t where size > 0`
 
 /** Maintenance that the embedded engine does by itself; no job of the server's catalog. */
 export interface MaintenanceJob {

@@ -5,7 +5,8 @@
 import { quoteLiteral } from '../sql/literal.ts'
 import type { Setting } from './engine-message.ts'
 import { type RunWork, WorkError } from './engine-work.ts'
-import { type BegunRun, beginSql, endSql, nextDueSql, RECOVER, readBegun, requeueSql } from './job-record.ts'
+import { type BegunRun, beginRun, type ChunkCounts, endRun, readNextDue, requeueRun } from './job-record.ts'
+import { RECOVER } from './job-statement.ts'
 import type { ServerObserver, SessionServer } from './session-server.ts'
 
 export interface SchedulerOptions {
@@ -39,7 +40,6 @@ const FIRST_TICK_MS = 100
 /** After a run that made room, or a failure to write down a run. */
 const PAUSE_MS = 1000
 const SUPERUSER = 'postgres'
-const NO_EFFECT: JobEffect = { chunksDropped: 0, chunksCompressed: 0, rowsRefreshed: 0 }
 const WRITTEN_ROWS = /^inserted (\d+) row\(s\) into materialization table/
 const NEVER = Number.POSITIVE_INFINITY
 
@@ -102,34 +102,27 @@ export class Scheduler implements ServerObserver {
 
   /** Runs the first job that is due at `at`, SQL for a time; undefined where none is. */
   async runDue(run: RunWork, at: string, watched = false): Promise<FinishedRun | undefined> {
-    const [row] = (await run(beginSql(at))).rows
-    if (row === undefined) return undefined
-    const begun = readBegun(row)
+    const begun = await beginRun(run, at, watched)
+    if (begun === undefined) return undefined
     const started = performance.now()
-    let effect = NO_EFFECT
+    let rowsRefreshed = 0
     let error: WorkError | undefined
     try {
-      effect = watched ? await this.#watch(run, begun) : await this.#call(run, begun).then(() => NO_EFFECT)
+      // Only the log says how many rows a refresh wrote.
+      const { notices } = await this.#call(run, begun, watched ? [['client_min_messages', 'log']] : [])
+      rowsRefreshed = notices.reduce((sum, notice) => sum + Number(WRITTEN_ROWS.exec(notice)?.[1] ?? 0), 0)
     } catch (cause) {
       if (!(cause instanceof WorkError)) throw cause
       error = cause
     }
-    const outcome = await this.#finish(run, begun, error)
+    const { outcome, chunks } = await this.#finish(run, begun, error)
     const durationMs = performance.now() - started
-    return { jobId: begun.jobId, name: begun.name, outcome, durationMs, error, effect }
-  }
-
-  /** Runs a job and finds out what it did. */
-  async #watch(run: RunWork, begun: BegunRun): Promise<JobEffect> {
-    const before = await countChunks(run, begun)
-    // Only the log says how many rows a refresh wrote.
-    const { notices } = await this.#call(run, begun, [['client_min_messages', 'log']])
-    const after = await countChunks(run, begun)
-    return {
-      chunksDropped: Math.max(before.all - after.all, 0),
-      chunksCompressed: Math.max(after.compressed - before.compressed, 0),
-      rowsRefreshed: notices.reduce((sum, notice) => sum + Number(WRITTEN_ROWS.exec(notice)?.[1] ?? 0), 0),
+    const effect = {
+      chunksDropped: Math.max(begun.chunks.all - chunks.all, 0),
+      chunksCompressed: Math.max(chunks.compressed - begun.chunks.compressed, 0),
+      rowsRefreshed,
     }
+    return { jobId: begun.jobId, name: begun.name, outcome, durationMs, error, effect }
   }
 
   async #call(run: RunWork, begun: BegunRun, settings: readonly Setting[] = []): ReturnType<RunWork> {
@@ -144,19 +137,23 @@ export class Scheduler implements ServerObserver {
     })
   }
 
-  async #finish(run: RunWork, begun: BegunRun, error: WorkError | undefined): Promise<FinishedRun['outcome']> {
+  async #finish(
+    run: RunWork,
+    begun: BegunRun,
+    error: WorkError | undefined,
+  ): Promise<{ outcome: FinishedRun['outcome']; chunks: ChunkCounts }> {
     // Settings with a dot in their names that a function sets are not among those that are swapped.
     if (begun.userDefined) await run('reset all', { session: 'same' })
     if (error?.cancelled === 'yield' || error?.cancelled === 'request') {
-      await run(requeueSql(begun))
+      await requeueRun(run, begun)
       this.#pausedUntil = performance.now() + PAUSE_MS
-      return 'requeued'
+      return { outcome: 'requeued', chunks: begun.chunks }
     }
     const fields = error?.cancelled === 'timeout' ? overTime(error.fields, begun) : error?.fields
-    const [row] = (await run(endSql(begun, { error: fields }))).rows
+    const ended = await endRun(run, begun, fields)
     // As the server does after the last retry.
-    if (row?.[1] === 't') await run(`select public.alter_job(${begun.jobId}, scheduled => false)`)
-    return error === undefined ? 'success' : 'failure'
+    if (ended?.failedForGood) await run(`select public.alter_job(${begun.jobId}, scheduled => false)`)
+    return { outcome: error === undefined ? 'success' : 'failure', chunks: ended?.chunks ?? begun.chunks }
   }
 
   #tick(): void {
@@ -189,20 +186,12 @@ export class Scheduler implements ServerObserver {
 
   async #isDue(run: RunWork): Promise<boolean> {
     this.#changed = false
-    const [row] = (await run(nextDueSql('now()'))).rows
-    this.#nextDue = row?.[0] === undefined ? NEVER : Math.ceil(Number(row[0]) / 1000)
+    const due = await readNextDue(run, 'now()')
+    this.#nextDue = due === undefined ? NEVER : Math.ceil(Number(due) / 1000)
     return this.#nextDue <= Date.now()
   }
 }
 
 function overTime(fields: ReadonlyMap<string, string>, { maxRuntime }: BegunRun): ReadonlyMap<string, string> {
   return new Map([...fields, ['M', `canceling job that ran longer than its max_runtime of ${maxRuntime}`]])
-}
-
-async function countChunks(run: RunWork, { hypertableId }: BegunRun): Promise<{ all: number; compressed: number }> {
-  if (hypertableId === '') return { all: 0, compressed: 0 }
-  const { rows } = await run(`select count(*), count(*) filter (where status & 1 = 1)
-    from _timescaledb_catalog.chunk where not dropped and hypertable_id = ${hypertableId}`)
-  const [all = 0, compressed = 0] = rows[0]?.map(Number) ?? []
-  return { all, compressed }
 }

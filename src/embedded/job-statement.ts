@@ -1,0 +1,127 @@
+/**
+ * The statements that keep the extension's own tables about jobs, so that its views show the truth: a run is written as
+ * a crash before it starts, as the server does, and corrected when it ends. They run as the engine's own, in one
+ * session with the settings of a new connection, which keeps them prepared.
+ */
+const JOB = '_timescaledb_config.bgw_job'
+export const STAT = '_timescaledb_internal.bgw_job_stat'
+export const HISTORY = '_timescaledb_internal.bgw_job_stat_history'
+
+/** A job that never ran is due from its initial start on, or at once. `infinity` is never. */
+const DUE = `case when s.next_start > '-infinity' then s.next_start else coalesce(j.initial_start, '-infinity') end`
+const DUE_JOBS = `${JOB} j left join ${STAT} s on s.job_id = j.id where j.scheduled and ${DUE} < 'infinity'`
+
+/**
+ * Runs that the end of their process left open become crashes that can be seen, and their jobs are due again. A job
+ * that ends the engine each time waits longer each time, so that others can work.
+ */
+export const RECOVER: string = `
+with h as (update ${HISTORY} set pid = null where execution_finish is null and succeeded is null and pid is not null)
+update ${STAT} set next_start = case when consecutive_crashes <= 1 then clock_timestamp()
+  else clock_timestamp() + least(consecutive_crashes - 1, 12) * interval '5 minutes' end
+where consecutive_crashes > 0 and next_start = '-infinity'`
+
+/** In the form the server writes: what is not set is left out. */
+const JOB_DATA = `jsonb_strip_nulls(jsonb_build_object(
+    'owner', (select rolname from pg_catalog.pg_roles where oid = owner), 'proc_name', proc_name,
+    'proc_schema', proc_schema, 'scheduled', scheduled, 'max_retries', max_retries, 'max_runtime', max_runtime,
+    'retry_period', retry_period, 'fixed_schedule', fixed_schedule, 'schedule_interval', schedule_interval,
+    'initial_start', initial_start, 'check_schema', check_schema, 'check_name', check_name, 'timezone', timezone
+  )) || case when config is null then '{}' else jsonb_build_object('config', config) end`
+
+/** A hypertable's chunks, all and compressed; 0 for NULL. */
+const chunkCounts = (hypertableId: string): string => `
+  (select count(*) || ',' || count(*) filter (where status & 1 = 1)
+    from _timescaledb_catalog.chunk where not dropped and hypertable_id = ${hypertableId})`
+
+/** When the next job is due, not before $1: microseconds since 1970; no row where there is none. */
+const NEXT_DUE = `
+select (extract(epoch from due) * 1000000)::bigint from (select greatest(${DUE}, $1) as due from ${DUE_JOBS}) d
+order by 1 limit 1`
+
+/**
+ * Takes the first job that is due at $1 and writes the start of its run; no row where none is. Where $2 is true, the
+ * chunks of a policy that drops or compresses some are counted. The job is found by its id first: what is told of it
+ * would else be put together for each job that is due.
+ */
+const BEGIN = `
+with first as (select j.id, ${DUE} as due from ${DUE_JOBS} and ${DUE} <= $1 order by 2, 1 limit 1
+), d as (
+  select j.*, first.due, $1 as at, to_jsonb(s) as before,
+    case when $2 and j.proc_name in ('policy_retention', 'policy_compression') then j.hypertable_id end as watched
+  from first join ${JOB} j on j.id = first.id left join ${STAT} s on s.job_id = first.id
+), h as (
+  insert into ${HISTORY} (job_id, pid, execution_start, data)
+  select id, ${process.pid}, at, jsonb_build_object('job', ${JOB_DATA}) from d returning id
+), w as (
+  insert into ${STAT} as s
+  select id, at, '-infinity', '-infinity', '-infinity', false, 1, '0', '0', 0, 0, 1, 0, 1, 0 from d
+  on conflict (job_id) do update set last_start = excluded.last_start, last_finish = '-infinity',
+    next_start = '-infinity', last_run_success = false, total_runs = s.total_runs + 1,
+    total_crashes = s.total_crashes + 1, consecutive_crashes = s.consecutive_crashes + 1
+)
+select d.id, h.id, d.application_name, (select rolname from pg_catalog.pg_roles where oid = d.owner),
+  (extract(epoch from d.max_runtime) * 1000)::bigint, d.max_runtime, d.due, d.at, d.before, d.watched,
+  d.proc_schema not like '\\_timescaledb\\_%', ${chunkCounts('d.watched')}
+from d, h`
+
+/**
+ * The first `initial_start + n intervals` from now on, counted in the job's time zone, where a day may have 23 hours.
+ * n is guessed and corrected: extract takes a month as 30 days, which guesses up to a 24th too many.
+ */
+const NEXT_SLOT = `(select min(t) from (
+    select ((j.initial_start at time zone z) + n * j.schedule_interval) at time zone z as t
+    from (select coalesce(j.timezone, 'UTC') as z) zone,
+      (select floor(extract(epoch from clock_timestamp() - j.initial_start)
+        / extract(epoch from j.schedule_interval))::bigint as guess) g,
+      generate_series(greatest(0, case when extract(epoch from j.schedule_interval) > 2500000 then guess * 24 / 25 else guess end - 2),
+        greatest(0, guess) + 3) n
+  ) slot where t > clock_timestamp())`
+
+const after = (start: string, span: string): string =>
+  `(select min(t) from (values (${start} + ${span}), ($4 + ${span}), (clock_timestamp() + ${span})) c (t) where t > clock_timestamp())`
+
+/** It counts from the time the run was due, so that the time a run takes does not shift the schedule; what was missed meanwhile is left out. */
+const REGULAR = `case when j.fixed_schedule then ${NEXT_SLOT}
+  else ${after("(case when $3 = '-infinity' then $4 else $3 end)", 'j.schedule_interval')} end`
+
+/**
+ * After the retry period, doubled for each further failure in a row up to five schedule intervals, without the server's
+ * random part. A fixed schedule is never left for it.
+ */
+const RETRY = after('$4', 'least(j.retry_period * (1 << least(s.consecutive_failures, 20)), j.schedule_interval * 5)')
+
+/** The next start of job `j` with statistics `s`. */
+const NEXT_START = `case when $5 or j.max_retries = 0 then ${REGULAR}
+  when j.fixed_schedule then least(${RETRY}, ${NEXT_SLOT}) else ${RETRY} end`
+
+/**
+ * Corrects what the beginning wrote: job $1, run $2, due at $3, begun at $4, successful where $5, else with the error
+ * $6; the chunks of hypertable $7 are counted. Gives whether it has failed as often as it may and the counts; no row
+ * where the job deleted itself. A next start that the job set itself is kept.
+ */
+const END = `
+with ended as (select clock_timestamp() as at),
+h as (
+  update ${HISTORY} set execution_finish = ended.at, succeeded = $5, data = data || case when $5 then '{}'
+    else jsonb_build_object('error_data', $6 || jsonb_build_object(
+      'proc_schema', data -> 'job' -> 'proc_schema', 'proc_name', data -> 'job' -> 'proc_name')) end
+  from ended where id = $2
+)
+update ${STAT} s set last_finish = ended.at, last_run_success = $5,
+  total_crashes = s.total_crashes - 1, consecutive_crashes = 0,
+  last_successful_finish = case when $5 then ended.at else s.last_successful_finish end,
+  total_successes = s.total_successes + $5::int, total_failures = s.total_failures + (not $5)::int,
+  consecutive_failures = case when $5 then 0 else s.consecutive_failures + 1 end,
+  total_duration = s.total_duration + case when $5 then ended.at - s.last_start else '0' end,
+  total_duration_failures = s.total_duration_failures + case when $5 then '0' else ended.at - s.last_start end,
+  next_start = case when s.next_start > '-infinity' then s.next_start else ${NEXT_START} end
+from ended, ${JOB} j where j.id = s.job_id and s.job_id = $1
+returning j.max_retries > 0 and s.consecutive_failures >= j.max_retries, ${chunkCounts('$7')}`
+
+/** By their names, with the types of their parameters. */
+export const STATEMENTS: Readonly<Record<'due' | 'begin' | 'end', { readonly types: string; readonly sql: string }>> = {
+  due: { types: 'timestamptz', sql: NEXT_DUE },
+  begin: { types: 'timestamptz, bool', sql: BEGIN },
+  end: { types: 'int, bigint, timestamptz, timestamptz, bool, jsonb, int', sql: END },
+}
