@@ -8,6 +8,7 @@ import type { LoadRun } from './load-run.ts'
 import { Sender } from './sender.ts'
 import type { ByteSource } from './source/byte-source.ts'
 import { type CsvFormat, CsvReader, csvFormat, csvRows } from './source/csv.ts'
+import type { CsvRecord } from './source/csv-record.ts'
 import { influxRows } from './source/influx.ts'
 import { jsonRows } from './source/json.ts'
 import { ndjsonRows } from './source/ndjson.ts'
@@ -53,9 +54,9 @@ export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadR
   return loadRows(run, records, header)
 }
 
-function headerOf(first: IteratorResult<readonly (string | null)[]>, name: string): string[] {
+function headerOf(first: IteratorResult<CsvRecord>, name: string): string[] {
   if (first.done === true) throw invalidOption(`${name} is empty: it has no header.`)
-  return first.value.map((value) => value ?? '')
+  return first.value.values().map((value) => value ?? '')
 }
 
 async function withoutHeader({ table, settings }: LoadRun): Promise<readonly string[]> {

@@ -4,7 +4,7 @@ import type { TableDescription } from '../catalog/column.ts'
 import type { RowBatch } from './batch.ts'
 import { type OrderPlan, orderPlan } from './compressed/order-check.ts'
 import { conflictRule } from './conflict.ts'
-import { type InputRow, type TableEncoder, UnreadableRow, writable } from './encode/encoder.ts'
+import { type InputRow, LazyRow, type TableEncoder, UnreadableRow, writable } from './encode/encoder.ts'
 import { layoutEncoder } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import type { LoadRun } from './load-run.ts'
@@ -201,5 +201,6 @@ async function orderRules(
 }
 
 function originalOf(row: InputRow | undefined): unknown {
+  if (row instanceof LazyRow) return row.values()
   return row instanceof UnreadableRow ? row.text : row
 }

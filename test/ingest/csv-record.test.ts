@@ -12,17 +12,20 @@ afterAll(() => database.close())
 
 const syntax = { delimiter: ',', nullText: '' }
 
+const valuesOf = (text: string, nullText: string): CsvField[][] =>
+  [...recordsOf(text, { ...syntax, nullText })].map((record) => record.values())
+
 /** The records of a text that comes in pieces of these lengths. */
 function read(text: string, lengths: readonly number[], nullText = ''): CsvField[][] {
   const cutter = new RecordCutter()
   const records: CsvField[][] = []
   let at = 0
   for (const length of [...lengths, text.length]) {
-    records.push(...recordsOf(cutter.push(text.slice(at, at + length)), { ...syntax, nullText }))
+    records.push(...valuesOf(cutter.push(text.slice(at, at + length)), nullText))
     at += length
   }
   expect(cutter.quoted).toBe(false)
-  return [...records, ...recordsOf(cutter.rest(), { ...syntax, nullText })]
+  return [...records, ...valuesOf(cutter.rest(), nullText)]
 }
 
 const plain = fc.string({ unit: fc.constantFrom('a', 'N', ' ', 'é', '1'), maxLength: 4 })

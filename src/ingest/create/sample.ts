@@ -7,6 +7,7 @@ import type { LoadOptions, LoadSettings } from '../load-option.ts'
 import { type ByteSource, resumed } from '../source/byte-source.ts'
 import type { ColumnSource } from '../source/column-source.ts'
 import { csvFormat, csvRows, lastRecordEnd } from '../source/csv.ts'
+import type { CsvRecord } from '../source/csv-record.ts'
 import type { Input } from '../source/input.ts'
 import { parquetSample } from '../source/parquet.ts'
 import { type RowsInput, untilAborted } from '../source/row-source.ts'
@@ -222,7 +223,7 @@ async function parseHead(
   }
   const records = csvRows(bytes(), name, csvFormat(source, options))
   const header = options.header === false ? givenNames(options) : await headerOf(records, name)
-  const rows = await firstOf(records, limit)
+  const rows = (await firstOf(records, limit)).map((record) => record.values())
   const columns = header.map((column, at) => ({
     name: column,
     values: rows.map((row) => row[at] ?? null),
@@ -232,10 +233,10 @@ async function parseHead(
   return { columns, rows: rows.length }
 }
 
-async function headerOf(records: AsyncGenerator<readonly (string | null)[]>, name: string): Promise<string[]> {
+async function headerOf(records: AsyncGenerator<CsvRecord>, name: string): Promise<string[]> {
   const first = await records.next()
   if (first.done === true) throw new UsageError('INVALID_VALUE', `${name} is empty: it has no header`)
-  return first.value.map((value) => value ?? '')
+  return first.value.values().map((value) => value ?? '')
 }
 
 function givenNames({ columns }: LoadOptions): readonly string[] {

@@ -11,6 +11,14 @@ import { valueWriter } from './value-writer.ts'
 /** A row by column name, or its values in the order of the columns. */
 export type InputRow = object | readonly unknown[]
 
+/** A row whose values are made when they are needed: those of a whole batch would take many times the memory. */
+export abstract class LazyRow {
+  /** About the bytes that it weighs. */
+  abstract get size(): number
+  /** The values, made anew. */
+  abstract values(): readonly unknown[]
+}
+
 /** What a source could not make a row of. */
 export class UnreadableRow {
   readonly reason: string
@@ -80,13 +88,15 @@ export class TableEncoder {
   valueOf(row: InputRow, name: string): unknown {
     const at = this.#own.findIndex((column) => column.name === name)
     if (at < 0) return this.#layout.constants.find(({ column }) => column.name === name)?.value
-    if (Array.isArray(row)) return row[this.#layout.places[at] ?? 0]
+    const values = row instanceof LazyRow ? row.values() : row
+    if (Array.isArray(values)) return values[this.#layout.places[at] ?? 0]
     return (row as Readonly<Record<string, unknown>>)[this.#layout.properties[at] ?? '']
   }
 
   /** Writes one row. @param index - its number in the source, from 0 @throws BatchError */
   row(buffer: CopyBuffer, row: InputRow, index: number): void {
     if (Array.isArray(row)) this.#array(buffer, row, index)
+    else if (row instanceof LazyRow) this.#array(buffer, row.values(), index)
     else if (row instanceof UnreadableRow) throw rowError(index, row.reason)
     else if (typeof row === 'object' && row !== null) this.#object(buffer, row, index)
     else throw rowError(index, `The row is ${kindOf(row)}, not an object or an array`)

@@ -1,3 +1,5 @@
+import { LazyRow } from '../encode/encoder.ts'
+
 /** A field of a CSV; null for one that is the NULL text and not quoted. */
 export type CsvField = string | null
 
@@ -77,38 +79,67 @@ function lineEnd(text: string, start: number, end: number): number {
   return end > start && last >= start ? last + 1 : 0
 }
 
-/** The fields of whole records; empty lines are none. */
-export function* recordsOf(text: string, syntax: CsvSyntax): Generator<CsvField[]> {
-  if (text.includes('"')) {
-    yield* quotedRecords(text, syntax)
+/** Whole records, one by one; empty lines are none. */
+export function* recordsOf(text: string, syntax: CsvSyntax): Generator<CsvRecord> {
+  if (!text.includes('"')) {
+    for (const line of text.split(text.includes('\r') ? /\r\n|\n|\r/ : '\n'))
+      if (line !== '') yield new CsvRecord(line, syntax)
     return
   }
-  const { delimiter, nullText } = syntax
-  for (const line of text.split(text.includes('\r') ? /\r\n|\n|\r/ : '\n')) {
-    if (line === '') continue
-    const fields: CsvField[] = line.split(delimiter)
+  let quoted = false
+  let start = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) quoted = !quoted
+    else if (!quoted && (code === LINE_FEED || code === CARRIAGE_RETURN)) {
+      if (at > start) yield new CsvRecord(text.slice(start, at), syntax)
+      start = at + 1
+    }
+  }
+  if (start < text.length) yield new CsvRecord(text.slice(start), syntax)
+}
+
+/** A record as it is written. Its fields are taken apart when they are needed: as values they are most of a batch's memory. */
+export class CsvRecord extends LazyRow {
+  readonly text: string
+  readonly #syntax: CsvSyntax
+
+  /** @param text - with every quote closed, without the end of its line */
+  constructor(text: string, syntax: CsvSyntax) {
+    super()
+    this.text = text
+    this.#syntax = syntax
+  }
+
+  /** About the bytes that it weighs. */
+  get size(): number {
+    return this.text.length
+  }
+
+  values(): CsvField[] {
+    const { text } = this
+    const { delimiter, nullText } = this.#syntax
+    if (text.includes('"')) return quotedFields(text, this.#syntax)
+    const fields: CsvField[] = text.split(delimiter)
     for (let index = 0; index < fields.length; index++) if (fields[index] === nullText) fields[index] = null
-    yield fields
+    return fields
   }
 }
 
-function* quotedRecords(text: string, { delimiter, nullText }: CsvSyntax): Generator<CsvField[]> {
+function quotedFields(text: string, { delimiter, nullText }: CsvSyntax): CsvField[] {
   const separator = delimiter.charCodeAt(0)
-  let fields: CsvField[] = []
-  let at = 0
-  while (at < text.length) {
+  const fields: CsvField[] = []
+  for (let at = 0; at <= text.length; at++) {
     let value = ''
     let quoted = false
     let start = at
-    let code = Number.NaN
     for (; at < text.length; at++) {
-      code = text.charCodeAt(at)
-      if (code === separator || code === LINE_FEED || code === CARRIAGE_RETURN) break
+      const code = text.charCodeAt(at)
+      if (code === separator) break
       if (code !== QUOTE) continue
       value += text.slice(start, at)
       quoted = true
       start = at + 1
-      // The records are whole, so there is one.
       at = text.indexOf('"', start)
       while (text.charCodeAt(at + 1) === QUOTE) {
         value += text.slice(start, at + 1)
@@ -119,15 +150,7 @@ function* quotedRecords(text: string, { delimiter, nullText }: CsvSyntax): Gener
       start = at + 1
     }
     value = value === '' ? text.slice(start, at) : value + text.slice(start, at)
-    const ended = at >= text.length || code !== separator
-    if (code === CARRIAGE_RETURN && text.charCodeAt(at + 1) === LINE_FEED) at++
-    at++
-    if (ended && fields.length === 0 && value === '' && !quoted) continue
     fields.push(!quoted && value === nullText ? null : value)
-    // A delimiter at the very end is followed by an empty field.
-    if (!ended && at >= text.length) fields.push(nullText === '' ? null : '')
-    if (!ended && at < text.length) continue
-    yield fields
-    fields = []
   }
+  return fields
 }

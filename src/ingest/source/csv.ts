@@ -2,7 +2,7 @@ import { UsageError } from '../../errors.ts'
 import { invalidOption } from '../../sql/option.ts'
 import type { LoadOptions } from '../load-option.ts'
 import { type ByteSource, decode } from './byte-source.ts'
-import { type CsvField, type CsvSyntax, RecordCutter, recordsOf } from './csv-record.ts'
+import { type CsvRecord, type CsvSyntax, RecordCutter, recordsOf } from './csv-record.ts'
 
 /** How a CSV is written. */
 export type CsvFormat = CsvSyntax
@@ -89,8 +89,8 @@ export class CsvReader {
     const cutter = new RecordCutter()
     cutter.push(record.toString())
     if (cutter.quoted) throw new UsageError('INVALID_VALUE', `The header of ${this.#name} cannot be read`)
-    const [names = []] = recordsOf(record.toString(), format)
-    return names.map((field) => field ?? format.nullText)
+    const [first] = recordsOf(record.toString(), format)
+    return (first?.values() ?? []).map((field) => field ?? format.nullText)
   }
 
   /** All that was not given out yet. */
@@ -208,13 +208,13 @@ export function countLines(blocks: readonly Buffer[]): number {
   return lines
 }
 
-/** The records of a CSV as texts and nulls. @throws UsageError INVALID_VALUE naming the line of what cannot be read */
+/** The records of a CSV. @throws UsageError INVALID_VALUE naming the line of what cannot be read */
 export async function* csvRows(
   bytes: AsyncIterable<Buffer>,
   name: string,
   format: CsvFormat,
   linesBefore = 0,
-): AsyncGenerator<CsvField[]> {
+): AsyncGenerator<CsvRecord> {
   const cutter = new RecordCutter()
   let lines = linesBefore
   for await (const text of decode(bytes, name, linesBefore)) {

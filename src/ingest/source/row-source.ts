@@ -1,6 +1,6 @@
 import { cancelledError } from '../../connection/server-error.ts'
 import { UsageError } from '../../errors.ts'
-import type { InputRow } from '../encode/encoder.ts'
+import { type InputRow, LazyRow } from '../encode/encoder.ts'
 import { type ColumnSource, type ColumnsInput, columnSources } from './column-source.ts'
 
 /** Rows as objects by column name, or arrays in the order of `columns`. */
@@ -126,6 +126,7 @@ export function untilAborted(signal: AbortSignal): { readonly promise: Promise<n
 /** About what a row will weigh when it is sent: what has no fixed size decides. */
 function sizeOf(row: unknown): number {
   if (typeof row !== 'object' || row === null) return 8
+  if (row instanceof LazyRow) return row.size
   let size = 8
   if (Array.isArray(row)) for (const value of row) size += valueSize(value)
   // Any property may be there.
