@@ -5,12 +5,14 @@ import type { Session } from '../connection/session.ts'
 import { invalidOption } from '../sql/option.ts'
 import { sql } from '../sql/template.ts'
 import { type EncodedBatch, encodeBatch, type RejectedRow, type RowBatch } from './batch.ts'
+import { decided, type SkippedPart } from './batch-decision.ts'
 import { LoadCompression } from './compressed/load-compression.ts'
 import { OrderDoubt } from './compressed/sorted-load.ts'
 import { DeadLetterFile } from './dead-letter.ts'
 import type { EncodedColumn } from './encode/encoder.ts'
 import { Ledger } from './ledger.ts'
 import { explainFailure, mayPass, pause } from './load-failure.ts'
+import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import type { Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
@@ -41,8 +43,6 @@ interface Window {
   readonly rejected: readonly RejectedRow[]
 }
 
-type SkippedPart = Pick<SkippedBatch, 'first' | 'rows'>
-
 /** One load under way: reads, encodes and sends beside each other, and counts. */
 export class LoadRun {
   readonly session: Session
@@ -56,20 +56,8 @@ export class LoadRun {
   path: LoadReport['path'] = { kind: 'binary', reason: 'values are encoded here' }
   readonly compression: LoadCompression
   /** What a file or stream says about how far it is read. */
-  input: { readonly bytesRead: number | undefined; readonly totalBytes: number | undefined } | undefined
-  readonly #start: number = performance.now()
-  readonly #seconds = { read: 0, encode: 0, server: 0, recompress: 0, analyze: 0 }
-  readonly #count = {
-    read: 0,
-    written: 0,
-    skipped: 0,
-    rejected: 0,
-    batches: 0,
-    retried: 0,
-    resumed: 0,
-    bytes: 0,
-  }
-  readonly #notices = new Set<string>()
+  input: InputProgress | undefined
+  readonly #meter = new LoadMeter()
   readonly #deadLetters: DeadLetterFile | undefined
   readonly #inFlight = new Set<Promise<void>>()
   #verification: Verification | undefined
@@ -90,7 +78,7 @@ export class LoadRun {
 
   /** The mean size of a row as it is sent. */
   get bytesPerRow(): number {
-    return this.#count.read === 0 ? 0 : this.#count.bytes / this.#count.read
+    return this.#meter.bytesPerRow
   }
 
   /** Begins, or goes on with, the import of the option importId. Windows keep the size they began with. */
@@ -112,7 +100,7 @@ export class LoadRun {
     } catch (error) {
       await this.#settle()
       const left = this.session.inTransaction ? 0 : await this.compression.abandon()
-      const { written, read } = this.#count
+      const { written, read } = this.#meter
       const kept = { written, read, created: this.created, decompressed: left }
       throw explainFailure(this.#failure?.error ?? error, this.session, kept)
     } finally {
@@ -123,7 +111,7 @@ export class LoadRun {
 
   async #pump<Chunk>(chunks: AsyncGenerator<Chunk>, prepare: (chunk: Chunk) => Promise<Prepared>): Promise<void> {
     for (;;) {
-      const { done, value } = await this.#timed('read', () => chunks.next())
+      const { done, value } = await this.#meter.timed('read', () => chunks.next())
       this.#check()
       if (done === true) break
       const prepared = await prepare(value)
@@ -131,7 +119,7 @@ export class LoadRun {
       if ('batch' in prepared) await this.#takeRows(prepared)
       else await this.#takeBytes(prepared)
     }
-    while (this.#inFlight.size > 0) await this.#timed('server', () => Promise.race(this.#inFlight))
+    while (this.#inFlight.size > 0) await this.#meter.timed('server', () => Promise.race(this.#inFlight))
     this.#check()
   }
 
@@ -149,14 +137,14 @@ export class LoadRun {
     await this.#verification?.before(this.session, batch)
     if (this.#isDone(batch.first)) return this.#countOther(batch)
     const part = { first: batch.first, rows: batch.rows }
-    this.#count.read += batch.rows
+    this.#meter.read += batch.rows
     let rejected: RejectedRow[] = []
     const encoded = await this.#decided(part, () => {
       rejected = []
-      return this.#timed('encode', async () => this.#encode(batch, sender, rejected))
+      return this.#meter.timed('encode', async () => this.#encode(batch, sender, rejected))
     })
     if (encoded === undefined) return
-    this.#count.bytes += encoded.bytes
+    this.#meter.bytes += encoded.bytes
     await this.#room()
     // Only the first sending is in its place in the order.
     let order = this.compression.order(encoded)
@@ -185,24 +173,11 @@ export class LoadRun {
     if (rejected !== undefined) this.#verification.add(batch, rejected)
   }
 
-  /** Runs a step of a batch until it succeeds or the caller decides otherwise; undefined for a batch that is left out. */
-  async #decided<T>(batch: SkippedPart, run: () => Promise<T>): Promise<T | undefined> {
-    const { onBatchError, signal } = this.settings
-    for (let failures = 1; ; failures++) {
-      try {
-        return await run()
-      } catch (error) {
-        if (onBatchError === undefined || signal?.aborted) throw error
-        const decision = await onBatchError(error, { ...batch, failures })
-        if (decision === 'retry') continue
-        if (decision === 'skip') return this.#leaveOut(batch, error)
-        if (decision === 'stop') throw error
-        throw invalidOption("onBatchError must decide 'retry', 'skip' or 'stop'.")
-      }
-    }
+  #decided<T>(batch: SkippedPart, run: () => Promise<T>): Promise<T | undefined> {
+    return decided(this.settings, batch, run, (error) => this.#leaveOut(batch, error))
   }
 
-  async #leaveOut(batch: SkippedPart, error: unknown): Promise<undefined> {
+  async #leaveOut(batch: SkippedPart, error: unknown): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error)
     this.#skipped.push({ ...batch, reason })
     const { ledger } = this
@@ -219,14 +194,14 @@ export class LoadRun {
       const direct = this.settings.directCompress === 'on' && !sender.staged
       const window = { start: lines, rows: undefined, direct, rejected: [] }
       const delivery = await this.#decided(part, () => this.#deliver(send, window))
-      this.#count.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
+      this.#meter.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
     }
     this.#dispatch(counted())
   }
 
   #isDone(start: number): boolean {
     const rows = this.ledger?.done.get(start)
-    this.#count.resumed += rows ?? 0
+    this.#meter.resumed += rows ?? 0
     return rows !== undefined
   }
 
@@ -240,7 +215,7 @@ export class LoadRun {
   /** Waits until a connection is free for the next batch. */
   async #room(): Promise<void> {
     while (this.#inFlight.size >= this.settings.parallel) {
-      await this.#timed('server', () => Promise.race(this.#inFlight))
+      await this.#meter.timed('server', () => Promise.race(this.#inFlight))
     }
     this.#check()
   }
@@ -271,15 +246,11 @@ export class LoadRun {
     })
     // Another loader of the same import has written it, or this one whose COMMIT had no answer.
     if (delivery === nothing) return nothing
-    this.#count.batches++
     this.compression.count(delivery, direct)
-    this.#count.written += delivery.written
-    this.#count.skipped += delivery.skipped
-    for (const notice of delivery.notices) this.#notices.add(notice)
     const bad = [...rejected, ...delivery.rejected]
-    this.#count.rejected += bad.length
+    this.#meter.deliver(delivery, bad.length)
     if (ledger === undefined) await this.#deadLetters?.write(bad)
-    this.#progress()
+    this.settings.onProgress?.(this.#meter.progress(this.input))
     return delivery
   }
 
@@ -290,7 +261,7 @@ export class LoadRun {
         return await this.session.transaction(send, signal === undefined ? {} : { signal })
       } catch (error) {
         if (this.session.inTransaction || attempt >= retries || !mayPass(error, this.ledger !== undefined)) throw error
-        this.#count.retried++
+        this.#meter.retried++
         await pause(attempt, signal)
       }
     }
@@ -306,45 +277,22 @@ export class LoadRun {
       await this.ledger.finish(this.session)
       if (this.settings.onBatchError !== undefined) this.#skipped = await this.ledger.leftOut(this.session)
     }
-    await this.#timed('recompress', () => this.compression.finish())
-    if (this.#count.written > 0 && this.settings.analyze !== false) {
-      await this.#timed('analyze', () => this.session.query(sql`analyze ${sql.name(this.table)}`))
+    await this.#meter.timed('recompress', () => this.compression.finish())
+    if (this.#meter.written > 0 && this.settings.analyze !== false) {
+      await this.#meter.timed('analyze', () => this.session.query(sql`analyze ${sql.name(this.table)}`))
     }
   }
 
   #report(): LoadReport {
-    const count = this.#count
-    const seconds = { ...this.#seconds, total: (performance.now() - this.#start) / 1000 }
     return {
-      rowsRead: count.read,
-      rowsWritten: count.written,
-      rowsSkipped: count.skipped,
-      rowsRejected: count.rejected,
-      rowsResumed: count.resumed,
+      ...this.#meter.figures(),
       created: this.created,
-      batches: count.batches,
       skippedBatches: this.#skipped,
       verified: this.#verified,
-      retried: count.retried,
       path: this.path,
       ...this.compression.report(this.path),
-      seconds,
-      limit: limitOf(seconds),
       parallel: this.settings.parallel,
-      notices: [...this.#notices],
     }
-  }
-
-  #progress(): void {
-    const { read, written, bytes } = this.#count
-    this.settings.onProgress?.({
-      rowsRead: read,
-      rowsWritten: written,
-      bytes: this.input?.bytesRead ?? bytes,
-      totalBytes: this.input?.totalBytes,
-      seconds: (performance.now() - this.#start) / 1000,
-      limit: limitOf(this.#seconds),
-    })
   }
 
   /** @throws what a batch failed with, or that the signal was aborted */
@@ -357,20 +305,6 @@ export class LoadRun {
   async #settle(): Promise<void> {
     while (this.#inFlight.size > 0) await Promise.race(this.#inFlight)
   }
-
-  async #timed<T>(stage: 'read' | 'encode' | 'server' | 'recompress' | 'analyze', run: () => Promise<T>): Promise<T> {
-    const start = performance.now()
-    try {
-      return await run()
-    } finally {
-      this.#seconds[stage] += (performance.now() - start) / 1000
-    }
-  }
 }
 
 const nothing: Delivery = { written: 0, skipped: 0, rejected: [], notices: [] }
-
-function limitOf({ read, encode, server }: { read: number; encode: number; server: number }): LoadReport['limit'] {
-  if (read >= encode && read >= server) return 'read'
-  return encode > server ? 'encode' : 'server'
-}

@@ -6,11 +6,14 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readTable } from '../../src/catalog/column.ts'
+import type { CompressedRange } from '../../src/catalog/compressed-range.ts'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
-import { openWriter, type Writer } from '../../src/ingest/writer/writer.ts'
+import { openWriter, Writer } from '../../src/ingest/writer/writer.ts'
 import { RowCollector } from '../../src/ingest/writer/writer-collector.ts'
+import { WriterDelivery } from '../../src/ingest/writer/writer-delivery.ts'
 import { type WriterOptions, writerSettings } from '../../src/ingest/writer/writer-option.ts'
+import { WriterQueue } from '../../src/ingest/writer/writer-queue.ts'
 import { openTestDatabase } from '../setup/database.ts'
 import { type PostgresServer, password, startPostgres } from '../setup/postgres.ts'
 import { startProxy } from '../setup/proxy.ts'
@@ -489,6 +492,70 @@ test('rows are late by the ranges of compressed chunks, to the instant, whatever
     ['late', 4],
     ['live', 3],
   ])
+})
+
+// On PostgreSQL, where a partition stands for the compressed chunk that somebody holds: the embedded engine runs one
+// transaction at a time, in which nothing could wait beside anything.
+test('late rows that wait for a lock do not keep the others waiting', async () => {
+  const day = Date.UTC(2025, 0, 2)
+  await run(`create table "Test 1.a".parted (time timestamptz not null, id int) partition by range (time)`)
+  await run(
+    `create table "Test 1.a".late partition of "Test 1.a".parted for values from ('2025-01-01Z') to ('2025-01-02Z')`,
+  )
+  await run(
+    `create table "Test 1.a".live partition of "Test 1.a".parted for values from ('2025-01-02Z') to ('2026-01-01Z')`,
+  )
+  const table = await readTable(db, '"Test 1.a".parted')
+  const time = { column: 'time', chunkLength: 86_400_000, integer: false }
+  const target = { time, segmentBy: [], orderBy: [], notDirect: 'a test', owned: true }
+  const conflict = { onConflict: 'error', key: [] } as const
+  const settings = writerSettings({ flushMs: 10 })
+  const rules = { table, target, conflict, settings }
+  const collector = new RowCollector(rules)
+  const delivery = new WriterDelivery({ ...rules, session: db, onChanged: () => undefined })
+  await delivery.openImport('lanes')
+  const readRanges = async (): Promise<CompressedRange[]> => [{ start: day - 86_400_000, end: day }]
+  const queue = new WriterQueue({
+    importId: 'lanes',
+    settings,
+    delivery,
+    collector,
+    log: undefined,
+    readRanges,
+    ordered: false,
+  })
+  await queue.start()
+  const writer = new Writer(settings, collector, delivery, queue)
+  const count = async (name: string): Promise<number> =>
+    Number((await run(`select count(*)::int as n from "Test 1.a".${name}`)).rows[0]?.['n'])
+  let id = 0
+  /** Milliseconds until a live row is in the table, of a late one beside it; the median of 15. */
+  async function wait(): Promise<number> {
+    const times: number[] = []
+    for (let round = 0; round < 15; round++) {
+      const start = performance.now()
+      await writer.write([
+        { time: new Date(day - 1000), id },
+        { time: new Date(day + id), id },
+      ])
+      id++
+      while ((await count('live')) < id && performance.now() - start < 3000)
+        await new Promise((next) => setTimeout(next, 2))
+      times.push(performance.now() - start)
+    }
+    return times.sort((a, b) => a - b)[7] ?? 0
+  }
+  const free = await wait()
+  await writer.flush()
+  await db.transaction(async (tx) => {
+    await tx.query({ text: 'lock table "Test 1.a".late in access exclusive mode', values: [] })
+    const locked = await wait()
+    process.stdout.write(`a live row takes ${free.toFixed(0)} ms, beside late rows that wait ${locked.toFixed(0)} ms\n`)
+    expect(locked).toBeLessThan(free * 3 + 100)
+    expect(writer.metrics).toMatchObject({ accepted: 60, written: 45, buffered: 15, problem: undefined })
+  })
+  await writer.close()
+  expect([await count('live'), await count('late')]).toEqual([30, 30])
 })
 
 test('wrong options', async () => {
