@@ -48,7 +48,7 @@ export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadR
   await run.openLedger(reason === undefined ? 'line' : 'row', source.fingerprint)
   if (reason === undefined) return passThrough(run, reader, names, format)
   run.path = { kind: 'binary', reason: `parsed: ${reason}` }
-  if (newlines) return loadRows(run, csvRows(reader.rest(), source.name, format, reader.lines), names)
+  if (newlines) return loadRows(run, csvRows(reader.rest(), source.name, format, reader.lines, names.length), names)
   const records = csvRows(reader.rest(), source.name, format)
   const header = run.settings.header === false ? names : headerOf(await records.next(), source.name)
   return loadRows(run, records, header)

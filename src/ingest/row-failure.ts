@@ -40,5 +40,5 @@ export function hintOf({ sqlState, message, hint }: QueryError): string | undefi
   const isTime = (sqlState === '22007' || sqlState === '22008') && /date|time/.test(message)
   // The server's own hint is about a setting, which is not the caller's.
   if (!isTime) return hint
-  return "Days are read as year, month, day. Say how they are written in timeFormat, such as 'DD/MM/YYYY'."
+  return "Times are read as ISO 8601. Say how they are written in timeFormat ('DD/MM/YYYY'), or what numbers are in timeUnit."
 }

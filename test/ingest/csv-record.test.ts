@@ -81,7 +81,7 @@ test('each record alone, cut at every place', () => {
 
 test.each<[string, readonly CsvField[][]]>([
   ['', []],
-  ['\n\n', []],
+  ['\n\n', [[null], [null]]],
   ['a', [['a']]],
   ['a,', [['a', null]]],
   ['"a",', [['a', null]]],
@@ -93,13 +93,7 @@ test.each<[string, readonly CsvField[][]]>([
   ['"a""b"', [['a"b']]],
   ['""""', [['"']]],
   [',\n', [[null, null]]],
-  [
-    '"",\n\n"b",c',
-    [
-      ['', null],
-      ['b', 'c'],
-    ],
-  ],
+  ['"",\n\n"b",c', [['', null], [null], ['b', 'c']]],
 ])('%j', (text, expected) => {
   expect(read(text, [])).toStrictEqual(expected)
   for (let at = 1; at < text.length; at++) expect(read(text, [at])).toStrictEqual(expected)

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -93,6 +93,27 @@ describe.each(['csv', 'binary'] as const)('CSV by the path %s', (kind) => {
     }
     expect(report).toMatchObject({ rowsRead: 4, rowsWritten: 4, rowsRejected: 0 })
     expect(await contents()).toEqual(expected)
+  })
+
+  test('one column: empty lines are NULL, and what the server takes for the end of the data is a value', async () => {
+    const options: LoadOptions = kind === 'csv' ? {} : { timeUnit: 's' }
+    const lines = ['x', '', '\\.', '"\\."', '"a', '\\.', 'b"', 'C:\\.git', '', 'z']
+    for (const [ended, batchBytes] of [
+      ['\n', undefined],
+      ['', 3],
+    ] as const) {
+      await database.db.query(sql`truncate ${sql.name(table)}`)
+      const path = file(`note\n${lines.join('\n')}${ended}`)
+      const report = await run(path, { ...options, parallel: 1, ...(batchBytes && { batchBytes }) })
+      expect(report.path.kind).toBe(kind)
+      const { rows } = await database.db.query(sql`select note from ${sql.name(table)}`)
+      expect(rows.map(({ note }) => note)).toEqual(['x', null, '\\.', '\\.', 'a\n\\.\nb', 'C:\\.git', null, 'z'])
+    }
+    await database.db.query(sql`truncate ${sql.name(table)}`)
+    await run(file('note\r\na\r\n\\.\r\nb\r\n'), options)
+    expect((await contents()).map((row) => (row as { note: string }).note)).toEqual(['a', '\\.', 'b'])
+    const three = await failure(file(`${header}2025-01-01,1,x\n\\.\n2025-01-01,2,y\n`), options)
+    expect(three.message).toMatch(kind === 'csv' ? /^Line 3: / : /^Row 1: The row has 1 values for 3/)
   })
 
   test('NULL text, delimiter, mapped columns, time zone', async () => {
@@ -212,6 +233,35 @@ describe('malformed files: the place is named, and what stays is said', () => {
     expect((await failure(file(bytes))).message).toMatch(/^Line 2: invalid byte sequence/)
     expect((await failure(file(bytes), { timeUnit: 's' })).message).toMatch(/^Line 2 of .* is not UTF-8/)
     expect((await failure(file(bytes, 'ndjson'))).message).toMatch(/is not UTF-8/)
+  })
+
+  test('a file that is cut off while it is read', async () => {
+    const lines = Array.from({ length: 100_000 }, (_, n) => `2025-01-01,${n},${'x'.repeat(40)}\n`)
+    for (const options of [{}, { timeUnit: 's' }] as const) {
+      const path = file(header + lines.join(''))
+      let cut = false
+      const failed = await run(path, {
+        ...options,
+        batchBytes: 300_000,
+        parallel: 1,
+        onProgress: () => {
+          // At the end of a line: what is left looks whole.
+          if (!cut) truncateSync(path, Buffer.byteLength(header + lines.slice(0, 60_000).join('')))
+          cut = true
+        },
+      }).catch((error: Error) => error)
+      expect(failed).toMatchObject({
+        message: expect.stringMatching(/was cut off while it was read, after \d+ bytes\./),
+      })
+      await database.db.query(sql`truncate ${sql.name(table)}`)
+    }
+  })
+
+  test('what a file is but its name does not say', async () => {
+    await run(file(gzipSync(text)))
+    expect(await contents()).toEqual(expected)
+    expect((await failure(file('PAR1\x15\0'))).message).toMatch(/ is Parquet/)
+    expect((await failure(directory, { format: 'parquet' })).message).toMatch(/ is a directory/)
   })
 
   test('a truncated gz', async () => {

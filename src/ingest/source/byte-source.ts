@@ -76,8 +76,11 @@ export async function openBytes(source: string | URL | Readable, options: LoadOp
     if (isFile) file = createReadStream(path, { highWaterMark: 2 ** 18 })
     return file ?? (path instanceof Readable ? path : process.stdin)
   }
-  const packed = isFile ? /\.gz$/i.test(name) : undefined
-  const plain = unpacked(open, packed, name)
+  const packed = isFile && /\.gz$/i.test(name) ? true : undefined
+  const whole = (): void => {
+    if (file !== undefined && file.bytesRead < (totalBytes ?? 0)) throw shortened(name, file.bytesRead)
+  }
+  const plain = unpacked(open, packed, name, whole)
   const bytes = options.encoding === 'latin1' ? asUtf8(plain) : plain
   const mark = isFile && options.importId !== undefined ? await fingerprint(path) : undefined
   const from = (content: AsyncIterable<Buffer>): ByteSource => ({
@@ -113,10 +116,24 @@ export async function fingerprint(path: string): Promise<string> {
 
 const edgeBytes = 64 * 1024
 
-/** The bytes of a stream. @param packed - whether they are gzip's; where it is not known, the first two bytes tell */
-async function* unpacked(open: () => Readable, packed: boolean | undefined, name: string): AsyncGenerator<Buffer> {
-  const raw = buffers(open())
+function shortened(name: string, bytes: number): UsageError {
+  return new UsageError('INVALID_VALUE', `${name} was cut off while it was read, after ${bytes} bytes`)
+}
+
+/**
+ * The bytes of a stream.
+ * @param packed - whether they are gzip's; where it is not known, the first two bytes tell
+ * @param whole - called when all that there is was read
+ */
+async function* unpacked(
+  open: () => Readable,
+  packed: boolean | undefined,
+  name: string,
+  whole: () => void,
+): AsyncGenerator<Buffer> {
+  const raw = buffers(open(), whole)
   const first = await raw.next()
+  if (first.done !== true) refuseForeign(first.value, name)
   const all = resumed(first.done === true ? [] : [first.value], raw)
   if (!(packed ?? (first.done !== true && first.value[0] === 0x1f && first.value[1] === 0x8b))) return yield* all
   const source = Readable.from(all, { objectMode: false })
@@ -149,7 +166,8 @@ export async function* resumed<T>(read: readonly T[], rest: AsyncIterator<T>): A
   }
 }
 
-async function fileSize(path: string): Promise<number | undefined> {
+/** @throws UsageError INVALID_VALUE for a directory; the system's error for a missing file */
+export async function fileSize(path: string): Promise<number | undefined> {
   const { size, isDirectory } = await stat(path).then((found) => ({
     size: found.size,
     isDirectory: found.isDirectory(),
@@ -162,8 +180,21 @@ function formatOf(name: string): LoadOptions['format'] {
   return formats.get(/\.(\w+)(?:\.gz)?$/i.exec(name)?.[1]?.toLowerCase() ?? '')
 }
 
-async function* buffers(source: Readable): AsyncGenerator<Buffer> {
+async function* buffers(source: Readable, whole?: () => void): AsyncGenerator<Buffer> {
   for await (const chunk of source) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
+  whole?.()
+}
+
+/** @throws UsageError INVALID_VALUE for the beginning of what is no text */
+function refuseForeign(start: Buffer, name: string): void {
+  if (start.subarray(0, 4).toString('latin1') === 'PAR1') {
+    throw new UsageError('INVALID_VALUE', `${name} is Parquet`, {
+      hint: "Load it as a file, with the option format: 'parquet'.",
+    })
+  }
+  if (['\xff\xfe', '\xfe\xff'].includes(start.subarray(0, 2).toString('latin1'))) {
+    throw new UsageError('INVALID_VALUE', `${name} is UTF-16`, { hint: 'Write it as UTF-8.' })
+  }
 }
 
 async function* asUtf8(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

@@ -79,11 +79,13 @@ function lineEnd(text: string, start: number, end: number): number {
   return end > start && last >= start ? last + 1 : 0
 }
 
-/** Whole records, one by one; empty lines are none. */
+/** Whole records, one by one, empty ones included. */
 export function* recordsOf(text: string, syntax: CsvSyntax): Generator<CsvRecord> {
   if (!text.includes('"')) {
-    for (const line of text.split(text.includes('\r') ? /\r\n|\n|\r/ : '\n'))
-      if (line !== '') yield new CsvRecord(line, syntax)
+    const lines = text.split(text.includes('\r') ? /\r\n|\n|\r/ : '\n')
+    // What follows the last end of a line.
+    if (lines.at(-1) === '') lines.pop()
+    for (const line of lines) yield new CsvRecord(line, syntax)
     return
   }
   let quoted = false
@@ -92,7 +94,8 @@ export function* recordsOf(text: string, syntax: CsvSyntax): Generator<CsvRecord
     const code = text.charCodeAt(at)
     if (code === QUOTE) quoted = !quoted
     else if (!quoted && (code === LINE_FEED || code === CARRIAGE_RETURN)) {
-      if (at > start) yield new CsvRecord(text.slice(start, at), syntax)
+      yield new CsvRecord(text.slice(start, at), syntax)
+      if (code === CARRIAGE_RETURN && text.charCodeAt(at + 1) === LINE_FEED) at++
       start = at + 1
     }
   }

@@ -134,7 +134,7 @@ export class CsvReader {
   #piece(blocks: readonly Buffer[]): CsvPiece {
     const lines = this.#lines
     this.#lines += countLines(blocks)
-    return { blocks: blocks.filter(({ length }) => length > 0), lines }
+    return { blocks: withoutEndMarks(blocks.filter(({ length }) => length > 0)), lines }
   }
 
   /** Where the first record ends; 0 where there is only one, without an end, or where it ends otherwise. */
@@ -198,6 +198,34 @@ async function* evenBlocks(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer
   if (size > 0) yield Buffer.concat(held, size)
 }
 
+/**
+ * The same records, in which a line that is nothing but `\\.` is quoted: servers before PostgreSQL 18 take it for the end of
+ * the data, and everything after it would be missing without a word.
+ */
+export function withoutEndMarks(blocks: readonly Buffer[]): readonly Buffer[] {
+  if (!blocks.some((block) => block.includes(endMark) || block.at(-1) === endMark[0])) return blocks
+  const bytes = Buffer.concat(blocks)
+  const parts: Buffer[] = []
+  let quotes = 0
+  let counted = 0
+  let copied = 0
+  for (let at = bytes.indexOf(endMark); at !== -1; at = bytes.indexOf(endMark, at + 2)) {
+    if (!isLineEnd(bytes[at - 1]) || !isLineEnd(bytes[at + 2])) continue
+    for (; counted < at; counted++) if (bytes[counted] === quote) quotes++
+    if (quotes % 2 === 1) continue
+    parts.push(bytes.subarray(copied, at), quotedEndMark)
+    copied = at + 2
+  }
+  return [...parts, bytes.subarray(copied)]
+}
+
+const endMark = Buffer.from('\\.')
+const quotedEndMark = Buffer.from('"\\."')
+
+function isLineEnd(byte: number | undefined): boolean {
+  return byte === undefined || byte === newline || byte === 13
+}
+
 const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf])
 
 /** How many line ends there are. */
@@ -208,18 +236,30 @@ export function countLines(blocks: readonly Buffer[]): number {
   return lines
 }
 
-/** The records of a CSV. @throws UsageError INVALID_VALUE naming the line of what cannot be read */
+/**
+ * The records of a CSV. An empty line is a record where there is one column, as for the server, else none.
+ * @param columns - how many there are, where the first record does not say it
+ * @throws UsageError INVALID_VALUE naming the line of what cannot be read
+ */
 export async function* csvRows(
   bytes: AsyncIterable<Buffer>,
   name: string,
   format: CsvFormat,
   linesBefore = 0,
+  columns?: number,
 ): AsyncGenerator<CsvRecord> {
   const cutter = new RecordCutter()
   let lines = linesBefore
+  let width = columns
+  function* present(text: string): Generator<CsvRecord> {
+    for (const record of recordsOf(text, format)) {
+      if (record.text !== '') width ??= record.values().length
+      if (record.text !== '' || width === 1) yield record
+    }
+  }
   for await (const text of decode(bytes, name, linesBefore)) {
     const records = cutter.push(text)
-    yield* recordsOf(records, format)
+    yield* present(records)
     lines += countEnds(records)
     if (cutter.held > maxRecordBytes) throw tooLong(name, lines)
   }
@@ -228,7 +268,7 @@ export async function* csvRows(
       hint: 'A quote that is never closed?',
     })
   }
-  yield* recordsOf(cutter.rest(), format)
+  yield* present(cutter.rest())
 }
 
 /** How many lines a text has ended. */

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { LoadOptions, LoadSettings } from '../load-option.ts'
-import { type ByteSource, isBytes, openBytes, parquetPath } from './byte-source.ts'
+import { type ByteSource, fileSize, isBytes, openBytes, parquetPath } from './byte-source.ts'
 import type { ColumnSource, ColumnsInput } from './column-source.ts'
 import { isRows, type RowsInput, toColumns } from './row-source.ts'
 
@@ -22,7 +22,10 @@ export type Input =
 /** @throws UsageError for what is no source, or whose format is not known; the system's error for a missing file */
 export async function openInput(source: LoadSource, options: LoadOptions): Promise<Input> {
   const path = parquetPath(source, options)
-  if (path !== undefined) return { kind: 'parquet', path }
+  if (path !== undefined) {
+    await fileSize(path)
+    return { kind: 'parquet', path }
+  }
   if (isBytes(source)) return { kind: 'bytes', bytes: await openBytes(source, options) }
   return isRows(source) ? { kind: 'rows', rows: source } : { kind: 'columns', columns: toColumns(source) }
 }
