@@ -87,3 +87,21 @@ test('in a transaction, and closing while one is paused', async () => {
   })
   expect((await db.query({ text: 'select n from "Kept 1"', values: [] })).rows).toStrictEqual([{ n: 5 }])
 })
+
+test('timers have their turn while the engine sends as fast as it is read', async () => {
+  let read = 0
+  let readBefore = 0
+  let most = 0
+  const tick = (): void => {
+    most = Math.max(most, read - readBefore)
+    readBefore = read
+  }
+  const timer = setInterval(tick, 1)
+  for await (const block of opened.session.copyOut('copy (select generate_series(1, 20000000)) to stdout')) {
+    read += block.length
+    if (read > 45 << 20) break
+  }
+  clearInterval(timer)
+  tick()
+  expect(most).toBeLessThan(20 << 20)
+})
