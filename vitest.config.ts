@@ -3,6 +3,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Each takes more than 10 s. One of them that began last would keep one of the workers waiting. */
 const LONG = [
+  'examples/example',
   'documentation',
   'apps/cli/load',
   'scripts/soak',

@@ -16,6 +16,7 @@ import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cacheDirectory, packDirectory, unpack } from '../../src/embedded/template.ts'
+import { connect } from '../../src/index.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let scratch: string
@@ -32,8 +33,23 @@ async function start(cache: string): Promise<{ stdout: string; stderr: string }>
     await db.close()`
   return promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
     env: { ...process.env, XDG_CACHE_HOME: cache },
-    timeout: 30_000,
+    timeout: 90_000,
   })
+}
+
+/** The same in this process, which has the engine compiled. */
+async function startHere(cache: string): Promise<{ stdout: string; stderr: string }> {
+  const before = process.env['XDG_CACHE_HOME']
+  process.env['XDG_CACHE_HOME'] = cache
+  const lines: string[] = []
+  try {
+    await using db = await connect('embedded:', { onProgress: (line) => lines.push(line) })
+    const [row] = await db.sql`select count(*)::int as n from pg_extension where extname = 'timescaledb'`
+    return { stdout: `${row?.['n']}\n`, stderr: lines.join('\n') }
+  } finally {
+    if (before === undefined) delete process.env['XDG_CACHE_HOME']
+    else process.env['XDG_CACHE_HOME'] = before
+  }
 }
 
 test('the first start makes it and says so, two at once do no harm, the next start uses it in silence', async () => {
@@ -50,21 +66,21 @@ test('the first start makes it and says so, two at once do no harm, the next sta
   const bytes = readFileSync(file)
   bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
   writeFileSync(file, bytes)
-  expect((await start(cache)).stdout).toBe('1\n')
+  expect((await startHere(cache)).stdout).toBe('1\n')
   expect(readFileSync(file).equals(bytes)).toBe(false)
   truncateSync(file, statSync(file).size - 100)
-  expect((await start(cache)).stdout).toBe('1\n')
-}, 90_000)
+  expect((await startHere(cache)).stdout).toBe('1\n')
+}, 240_000)
 
 test.skipIf(process.platform !== 'linux')(
   'a cache that cannot be made is said, and costs the time only',
   async () => {
-    const { stdout, stderr } = await start('/proc/nowhere')
+    const { stdout, stderr } = await startHere('/proc/nowhere')
     expect(stdout).toBe('1\n')
     expect(stderr).toContain('could not be kept')
     expect(stderr).not.toContain('kept in')
   },
-  60_000,
+  120_000,
 )
 
 test('what is packed is what comes out', () => {

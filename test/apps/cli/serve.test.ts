@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { program, tsdb } from './command.ts'
+import { program, tsdb, tsdbHere } from './command.ts'
 
 let directory: string
 beforeAll(() => {
@@ -93,7 +93,7 @@ test.each([
   [['--tls-cert', 'c.pem'], 'Give both --tls-cert and --tls-key'],
   [['--allow-remtoe'], 'Did you mean --allow-remote?'],
 ])('%j', async (args, message) => {
-  const { code, stderr } = await tsdb(['-t', 'embedded:', 'serve', ...args])
+  const { code, stderr } = await tsdbHere(['-t', 'embedded:', 'serve', ...args])
   expect(code).toBe(2)
   expect(stderr).toContain(message)
 })
@@ -101,7 +101,7 @@ test.each([
 test('a server is not served again', async () => {
   const { says, end } = await start(['--port', '0'])
   const url = String(says['url']).replace('@', `:${says['password']}@`)
-  const { code, stderr } = await tsdb(['-t', `${url}?sslmode=disable`, 'serve'])
+  const { code, stderr } = await tsdbHere(['-t', `${url}?sslmode=disable`, 'serve'])
   expect([code, stderr]).toEqual([2, expect.stringContaining('serve() is for the embedded engine')])
   await end('SIGTERM')
 })
