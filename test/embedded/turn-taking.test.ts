@@ -116,9 +116,13 @@ describe('started inside a transaction and not refused', () => {
         }, 20)
       })
     let inside: Promise<unknown> | undefined
-    const outside = wait(10).then(() => load(2))
+    let opened = (): void => undefined
+    const outside = new Promise<void>((resolve) => {
+      opened = resolve
+    }).then(() => load(2))
     await db.transaction(async (tx) => {
       inside = load(1)
+      opened()
       await wait(30)
       await tx.sql`select 1`
       await wait(60)
