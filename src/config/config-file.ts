@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { types } from 'node:util'
 import { ConfigError } from '../errors.ts'
 import { unknownKey } from './unknown-key.ts'
 import { invalidValue, type Layer, type Place, setValue, type Values } from './value.ts'
@@ -84,7 +85,7 @@ function readLines(file: string, path: string, presence: Presence): string[] | u
     const content = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
     return content.split(/\r\n|\n|\r/)
   } catch (cause) {
-    const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
+    const missing = types.isNativeError(cause) && 'code' in cause && cause.code === 'ENOENT'
     if (missing && presence !== 'required') return undefined
     const why = missing ? 'does not exist' : cause instanceof TypeError ? 'is not UTF-8 text' : 'cannot be read'
     throw new ConfigError('CONFIG_UNREADABLE', `${file}: the configuration file ${why}.`, { source: file, cause })

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ConnectionError, type ErrorCode, QueryError, TimescaleError } from '../errors.ts'
 import type { BoundValue } from '../wire/bind-value.ts'
 import { sqlStateMeaning } from './sql-state.ts'
@@ -205,7 +206,7 @@ const driverMessages: ReadonlyMap<string, NetworkMeaning> = new Map(
 )
 
 function networkError(error: unknown, context: FailureContext): ConnectionError {
-  const cause = error instanceof Error ? error : new Error('not an Error', { cause: error })
+  const cause = types.isNativeError(error) ? error : new Error('not an Error', { cause: error })
   const meaning = networkMeaning(cause, context)
   const hint = meaning.code === 'POOL_EXHAUSTED' ? (context.hint ?? meaning.hint) : meaning.hint
   const connecting = context.phase === 'connect' || meaning.code === 'POOL_EXHAUSTED'

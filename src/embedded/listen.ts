@@ -1,11 +1,13 @@
 /**
  * Where the embedded engine is offered to other programs: a TCP port, or a Unix socket as PostgreSQL names them.
  */
+
 import { lookup } from 'node:dns/promises'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import { BlockList, connect, isIPv6, type Server } from 'node:net'
 import path from 'node:path'
+import { types } from 'node:util'
 import { ConnectionError } from '../errors.ts'
 import { invalidOption } from '../sql/option.ts'
 import type { ServeSettings } from './serve-option.ts'
@@ -47,7 +49,7 @@ async function listenOnPort(server: Server, { host, port, allowRemote }: ServeSe
     const bound = server.address()
     return { kind: 'port', host: address, port: typeof bound === 'object' && bound !== null ? bound.port : port }
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code !== 'INVALID_OPTION')
+    if (types.isNativeError(cause) && 'code' in cause && cause.code !== 'INVALID_OPTION')
       throw failed(`${isIPv6(host) ? `[${host}]` : host}:${port}`, cause)
     throw cause
   }
@@ -117,7 +119,7 @@ const HINTS: Readonly<Record<string, string>> = {
 }
 
 function failed(where: string, cause: unknown): ConnectionError {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  const code = types.isNativeError(cause) && 'code' in cause ? String(cause.code) : ''
   return new ConnectionError('LISTEN_FAILED', `The embedded engine could not listen on ${where}.`, {
     hint: HINTS[code],
     cause,

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { types } from 'node:util'
 
 /**
  * Makes a directory and those above it. Not by `recursive`: Node 20 then tries for ever where the kernel answers ENOENT
@@ -18,6 +19,6 @@ export function makeDirectory(place: string): void {
   }
 }
 
-/** True for the operating system's error of this code. */
+/** True for the operating system's error of this code, also where tests run in a realm of their own, as jest's do. */
 export const isErrno = (error: unknown, code: string): boolean =>
-  error instanceof Error && 'code' in error && error.code === code
+  types.isNativeError(error) && 'code' in error && error.code === code

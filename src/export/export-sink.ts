@@ -5,6 +5,7 @@ import { link, lstat, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
+import { types } from 'node:util'
 import { createGzip } from 'node:zlib'
 import { cancelledError } from '../connection/server-error.ts'
 import { TimescaleError, UsageError } from '../errors.ts'
@@ -199,7 +200,7 @@ function diskFull(path: string | undefined, cause: unknown): TimescaleError {
 }
 
 function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  return types.isNativeError(error) && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 /** The program's own streams stay open. */

@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { isAbandoned, LOCK_FILE, lockDirectory } from '../../src/embedded/directory-lock.ts'
 import { requireNode } from '../../src/embedded/embedded-database.ts'
+import { isErrno } from '../../src/embedded/make-directory.ts'
 import { connect, type TimescaleError } from '../../src/index.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -19,6 +21,14 @@ beforeAll(() => {
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 const quiet = { onProgress: () => undefined }
+
+test('an error of the system is known in any realm: jest runs tests in one that is not that of Node', () => {
+  const error: unknown = runInNewContext("Object.assign(new Error('no file'), { code: 'ENOENT' })")
+  expect(error).not.toBeInstanceOf(Error)
+  expect(isErrno(error, 'ENOENT')).toBe(true)
+  expect(isErrno(error, 'EEXIST')).toBe(false)
+  expect(isErrno({ code: 'ENOENT' }, 'ENOENT')).toBe(false)
+})
 
 /** Runs a program against the built package in a process of its own; gives what it printed. */
 function run(program: string, options: { readonly uid?: number; readonly env?: NodeJS.ProcessEnv } = {}): string {

@@ -4,6 +4,7 @@ import { createReadStream, type ReadStream } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { types } from 'node:util'
 import { createGunzip } from 'node:zlib'
 import { UsageError } from '../../errors.ts'
 import { invalidOption } from '../../sql/option.ts'
@@ -147,7 +148,7 @@ async function* unpacked(
       yield chunk
     }
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && String(error.code).startsWith('Z_'))) throw error
+    if (!(types.isNativeError(error) && 'code' in error && String(error.code).startsWith('Z_'))) throw error
     const why = error.code === 'Z_BUF_ERROR' ? 'it is cut off' : 'it is damaged, or not packed'
     const message = `${name} cannot be unpacked after ${unpackedBytes} bytes of its content: ${why}`
     throw new UsageError('INVALID_VALUE', message, { cause: error })

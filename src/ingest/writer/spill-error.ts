@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ConnectionError, PlanError } from '../../errors.ts'
 
 const fullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
@@ -8,7 +9,7 @@ export function spillError(error: unknown): ConnectionError {
   // Both have no other class: they are this library's own already.
   if (error instanceof ConnectionError) return error
   if (error instanceof PlanError) throw error
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = types.isNativeError(error) && 'code' in error ? error.code : undefined
   const full = fullCodes.has(code)
   const readOnly = readOnlyCodes.has(code)
   const what = full ? 'No space is left' : readOnly ? 'Nothing can be written' : 'Reading or writing failed'

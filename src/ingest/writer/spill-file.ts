@@ -1,4 +1,5 @@
 import { copyFile, constants as flags, open, readFile, truncate } from 'node:fs/promises'
+import { types } from 'node:util'
 import { crc32 } from 'node:zlib'
 import { decodeBatchBody, decodeHead, decodeHeader, findMark, HEAD_BYTES, type SpillHeader } from './spill-frame.ts'
 import type { WriterBatch } from './writer-batch.ts'
@@ -112,6 +113,6 @@ export async function readSpilled(path: string, { offset, length }: SpilledBatch
 /** Keeps a copy of a damaged file, for whoever wants to look what can be saved of it. */
 export async function keepDamaged(path: string): Promise<void> {
   await copyFile(path, `${path}.damaged`, flags.COPYFILE_EXCL).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    if (!(types.isNativeError(error) && 'code' in error && error.code === 'EEXIST')) throw error
   })
 }
