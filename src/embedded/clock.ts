@@ -1,12 +1,14 @@
 /**
- * A clock that is moved: the engine's time is the machine's plus an offset in shared memory, so it goes on between
- * moves, and jobs find the time they were due at.
+ * A clock that is moved: the engine's time is the machine's monotonic clock plus an offset in shared memory, so it goes
+ * on between moves, and jobs find the time they were due at. The wall clock would not do: it is adjusted now and then,
+ * and a statement could find a time before the one that was set.
  */
 import { UsageError } from '../errors.ts'
 import { formatInterval, type IntervalInput } from '../sql/interval.ts'
 import { quoteLiteral } from '../sql/literal.ts'
 import { parseTime, type TimeInput } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
+import { readClock } from './engine-hook.ts'
 import type { RunWork } from './engine-work.ts'
 import { readNextDue } from './job-record.ts'
 import type { FinishedRun, JobEffect, Scheduler } from './scheduler.ts'
@@ -58,15 +60,13 @@ export class EngineClock {
 
   /** Microseconds since 1970. */
   now(): bigint {
-    return machineTime() + Atomics.load(this.#offset, 0) / 1000n
+    return readClock(this.#offset) / 1000n
   }
 
   set(microseconds: bigint): void {
-    Atomics.store(this.#offset, 0, (microseconds - machineTime()) * 1000n)
+    Atomics.store(this.#offset, 0, microseconds * 1000n - process.hrtime.bigint())
   }
 }
-
-const machineTime = (): bigint => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000))
 
 /** The clock of a temporary database, which runs due jobs as it is moved. */
 export class VirtualClock {

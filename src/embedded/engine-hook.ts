@@ -69,7 +69,7 @@ export interface EngineHandle {
 
 export interface HookOptions {
   readonly fsync: boolean
-  /** Nanoseconds that the engine's clock is ahead of the machine's; undefined: it is the machine's. */
+  /** Nanoseconds between the machine's monotonic clock and the engine's; undefined: its clock is the machine's. */
   readonly clock: SharedArrayBuffer | undefined
   readonly onInstance: (engine: EngineHandle) => void
 }
@@ -162,15 +162,17 @@ function useLargeStack(engine: EngineHandle, environment: WebAssembly.ModuleImpo
   pointer.value = ((base + STACK_BYTES) & ~15) - 16
 }
 
+/** Nanoseconds since 1970, by a clock that is moved. The monotonic clock is the same in all threads. */
+export const readClock = (offset: BigInt64Array): bigint => process.hrtime.bigint() + Atomics.load(offset, 0)
+
 /** The monotonic clock stays true: the engine measures durations and waits with it. */
 function moveClock(imports: WebAssembly.Imports, memory: WebAssembly.Memory, offset: BigInt64Array): void {
   for (const library of new Set([imports['env'], imports['wasi_snapshot_preview1']])) {
-    replace(library, 'emscripten_date_now', () => () => Date.now() + Number(Atomics.load(offset, 0)) / 1e6)
+    replace(library, 'emscripten_date_now', () => () => Number(readClock(offset)) / 1e6)
     replace(library, 'clock_time_get', (read) => (id, precision, pointer) => {
       const result: unknown = read(id, precision, pointer)
       if (id === REALTIME && typeof pointer === 'number') {
-        const view = new DataView(memory.buffer)
-        view.setBigUint64(pointer, view.getBigUint64(pointer, true) + Atomics.load(offset, 0), true)
+        new DataView(memory.buffer).setBigInt64(pointer, readClock(offset), true)
       }
       return result
     })

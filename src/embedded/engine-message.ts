@@ -11,7 +11,7 @@ export interface WorkerStart {
   readonly create: boolean
   /** Words both threads read and write; see `ControlWord`. */
   readonly control: SharedArrayBuffer
-  /** Nanoseconds that the engine's clock is ahead of the machine's. */
+  /** Nanoseconds between the machine's monotonic clock and the engine's. */
   readonly clock: SharedArrayBuffer | undefined
 }
 
@@ -45,8 +45,16 @@ export type ToWorker =
   | { readonly kind: 'scripts'; readonly scripts: readonly EngineFile[] }
   /** Frontend messages of one connection. Another connection than before: its session settings are restored first. */
   | { readonly kind: 'input'; readonly connection: number; readonly bytes: Uint8Array }
-  /** A new connection with the settings of its start-up message, applied before its first input. */
-  | { readonly kind: 'open'; readonly connection: number; readonly settings: readonly Setting[] }
+  /**
+   * A new connection with the settings of its start-up message, applied before its first input; `checked` where they
+   * are our own and valid.
+   */
+  | {
+      readonly kind: 'open'
+      readonly connection: number
+      readonly settings: readonly Setting[]
+      readonly checked: boolean
+    }
   | { readonly kind: 'forget'; readonly connection: number }
   /** Remembers this moment, of an engine that nobody uses. */
   | { readonly kind: 'snapshot' }

@@ -11,7 +11,7 @@ export type CancelReason = 'request' | 'timeout' | 'yield'
 export interface WorkOptions {
   /** `new`: in a session of its own, with the settings of a new connection. `same`: in the one that began with `new`. */
   readonly session?: 'new' | 'same'
-  /** Settings that the new session starts with. */
+  /** Settings that the new session starts with: names that exist and valid values, since they are set without SQL. */
   readonly settings?: readonly Setting[]
   /** It is cancelled after this time; 0 is none. */
   readonly limitMs?: number

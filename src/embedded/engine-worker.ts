@@ -130,7 +130,7 @@ class EngineWorker {
   }
 
   #manage(message: Exclude<ToWorker, { kind: 'input' }>): void {
-    if (message.kind === 'open') this.#settings.open(message.connection, message.settings)
+    if (message.kind === 'open') this.#settings.open(message.connection, message.settings, message.checked)
     else if (message.kind === 'forget') this.#settings.forget(message.connection)
     else if (message.kind === 'snapshot') this.#takeSnapshot()
     else if (message.kind === 'rewind') this.#rewind()

@@ -38,7 +38,7 @@ export interface EngineOptions {
   readonly durability: 'fsync' | 'process'
   /** True for a directory without the extension, which is then created. */
   readonly create?: boolean
-  /** Nanoseconds that the engine's clock is ahead of the machine's, read at each look at the time. */
+  /** Nanoseconds between the machine's monotonic clock and the engine's, read at each look at the time. */
   readonly clock?: SharedArrayBuffer | undefined
 }
 
@@ -145,8 +145,13 @@ export class Engine {
     this.#wake()
   }
 
-  openConnection(connection: number, settings: readonly Setting[]): void {
-    this.#send({ kind: 'open', connection, settings })
+  /** `checked`: the settings are our own and valid. */
+  openConnection(
+    connection: number,
+    settings: readonly Setting[],
+    { checked = false }: { readonly checked?: boolean } = {},
+  ): void {
+    this.#send({ kind: 'open', connection, settings, checked })
   }
 
   forgetConnection(connection: number): void {

@@ -32,7 +32,8 @@ export interface ChunkCounts {
 /** When the next job is due, not before the time `floor`, SQL: microseconds since 1970. undefined where there is none. */
 export async function readNextDue(run: RunWork, floor: string): Promise<bigint | undefined> {
   const [row] = await execute(run, 'due', [floor])
-  return row?.[0] === undefined ? undefined : BigInt(row[0])
+  const due = row?.[0] ?? ''
+  return due === '' ? undefined : BigInt(due)
 }
 
 /** Takes the first job that is due at the time `at`, SQL, and writes the start of its run; undefined where none is. */

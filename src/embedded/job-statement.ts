@@ -34,10 +34,8 @@ const chunkCounts = (hypertableId: string): string => `
   (select count(*) || ',' || count(*) filter (where status & 1 = 1)
     from _timescaledb_catalog.chunk where not dropped and hypertable_id = ${hypertableId})`
 
-/** When the next job is due, not before $1: microseconds since 1970; no row where there is none. */
-const NEXT_DUE = `
-select (extract(epoch from due) * 1000000)::bigint from (select greatest(${DUE}, $1) as due from ${DUE_JOBS}) d
-order by 1 limit 1`
+/** When the next job is due, not before $1: microseconds since 1970; NULL where there is none. */
+const NEXT_DUE = `select (extract(epoch from min(greatest(${DUE}, $1))) * 1000000)::bigint from ${DUE_JOBS}`
 
 /**
  * Takes the first job that is due at $1 and writes the start of its run; no row where none is. Where $2 is true, the
@@ -79,45 +77,50 @@ const NEXT_SLOT = `(select min(t) from (
   ) slot where t > clock_timestamp())`
 
 const after = (start: string, span: string): string =>
-  `(select min(t) from (values (${start} + ${span}), ($4 + ${span}), (clock_timestamp() + ${span})) c (t) where t > clock_timestamp())`
+  `(select min(t) from (values (${start} + ${span}), (run.begun + ${span}), (clock_timestamp() + ${span})) c (t) where t > clock_timestamp())`
 
 /** It counts from the time the run was due, so that the time a run takes does not shift the schedule; what was missed meanwhile is left out. */
 const REGULAR = `case when j.fixed_schedule then ${NEXT_SLOT}
-  else ${after("(case when $3 = '-infinity' then $4 else $3 end)", 'j.schedule_interval')} end`
+  else ${after("(case when run.due = '-infinity' then run.begun else run.due end)", 'j.schedule_interval')} end`
 
 /**
  * After the retry period, doubled for each further failure in a row up to five schedule intervals, without the server's
  * random part. A fixed schedule is never left for it.
  */
-const RETRY = after('$4', 'least(j.retry_period * (1 << least(s.consecutive_failures, 20)), j.schedule_interval * 5)')
+const RETRY = after(
+  'run.begun',
+  'least(j.retry_period * (1 << least(s.consecutive_failures, 20)), j.schedule_interval * 5)',
+)
 
 /** The next start of job `j` with statistics `s`. */
-const NEXT_START = `case when $5 or j.max_retries = 0 then ${REGULAR}
+const NEXT_START = `case when run.ok or j.max_retries = 0 then ${REGULAR}
   when j.fixed_schedule then least(${RETRY}, ${NEXT_SLOT}) else ${RETRY} end`
 
 /**
  * Corrects what the beginning wrote: job $1, run $2, due at $3, begun at $4, successful where $5, else with the error
  * $6; the chunks of hypertable $7 are counted. Gives whether it has failed as often as it may and the counts; no row
- * where the job deleted itself. A next start that the job set itself is kept.
+ * where the job deleted itself. A next start that the job set itself is kept. The parameters are in a CTE, since a plan
+ * that knew their values would look cheaper and be made anew each time.
  */
 const END = `
-with ended as (select clock_timestamp() as at),
-h as (
-  update ${HISTORY} set execution_finish = ended.at, succeeded = $5, data = data || case when $5 then '{}'
-    else jsonb_build_object('error_data', $6 || jsonb_build_object(
+with run as materialized (
+  select $1 as job, $2 as id, $3 as due, $4 as begun, $5 as ok, $6 as error, $7 as watched, clock_timestamp() as ended
+), h as (
+  update ${HISTORY} h set execution_finish = run.ended, succeeded = run.ok, data = data || case when run.ok then '{}'
+    else jsonb_build_object('error_data', run.error || jsonb_build_object(
       'proc_schema', data -> 'job' -> 'proc_schema', 'proc_name', data -> 'job' -> 'proc_name')) end
-  from ended where id = $2
+  from run where h.id = run.id
 )
-update ${STAT} s set last_finish = ended.at, last_run_success = $5,
+update ${STAT} s set last_finish = run.ended, last_run_success = run.ok,
   total_crashes = s.total_crashes - 1, consecutive_crashes = 0,
-  last_successful_finish = case when $5 then ended.at else s.last_successful_finish end,
-  total_successes = s.total_successes + $5::int, total_failures = s.total_failures + (not $5)::int,
-  consecutive_failures = case when $5 then 0 else s.consecutive_failures + 1 end,
-  total_duration = s.total_duration + case when $5 then ended.at - s.last_start else '0' end,
-  total_duration_failures = s.total_duration_failures + case when $5 then '0' else ended.at - s.last_start end,
+  last_successful_finish = case when run.ok then run.ended else s.last_successful_finish end,
+  total_successes = s.total_successes + run.ok::int, total_failures = s.total_failures + (not run.ok)::int,
+  consecutive_failures = case when run.ok then 0 else s.consecutive_failures + 1 end,
+  total_duration = s.total_duration + case when run.ok then run.ended - s.last_start else '0' end,
+  total_duration_failures = s.total_duration_failures + case when run.ok then '0' else run.ended - s.last_start end,
   next_start = case when s.next_start > '-infinity' then s.next_start else ${NEXT_START} end
-from ended, ${JOB} j where j.id = s.job_id and s.job_id = $1
-returning j.max_retries > 0 and s.consecutive_failures >= j.max_retries, ${chunkCounts('$7')}`
+from run, ${JOB} j where j.id = s.job_id and s.job_id = run.job
+returning j.max_retries > 0 and s.consecutive_failures >= j.max_retries, ${chunkCounts('run.watched')}`
 
 /** By their names, with the types of their parameters. */
 export const STATEMENTS: Readonly<Record<'due' | 'begin' | 'end', { readonly types: string; readonly sql: string }>> = {

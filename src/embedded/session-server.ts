@@ -253,7 +253,7 @@ export class SessionServer {
 
   #startWork(engine: Engine, work: EngineWork): void {
     const { session, settings = [] } = work.options
-    if (session === 'new') engine.openConnection(FRESH, settings)
+    if (session === 'new') engine.openConnection(FRESH, settings, { checked: true })
     const id = session === undefined ? INTERNAL : FRESH
     this.#start(engine, id, query(work.text), { work })
   }

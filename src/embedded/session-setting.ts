@@ -91,8 +91,10 @@ export class SessionSettings {
     this.#current = current
   }
 
-  open(connection: number, settings: readonly Setting[]): void {
-    this.#connections.set(connection, { pending: settings, defaults: [], values: undefined })
+  /** `checked`: names and values are known to be valid, and set without SQL. */
+  open(connection: number, settings: readonly Setting[], checked: boolean): void {
+    const [pending, defaults] = checked ? [[], settings] : [settings, []]
+    this.#connections.set(connection, { pending, defaults, values: undefined })
   }
 
   forget(connection: number): void {

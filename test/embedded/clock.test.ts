@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { EngineClock } from '../../src/embedded/clock.ts'
 import { type ClockRun, connect, type Database } from '../../src/index.ts'
 
 let db: Database
@@ -52,6 +53,14 @@ test('the time of the database is moved, goes on, and never back', async () => {
     await tx.sql`select 1`
     await expect(db.clock.advance('1 day')).rejects.toMatchObject({ code: 'INVALID_OPTION' })
   })
+})
+
+test('a clock never shows a time before the one that was set', () => {
+  const clock = new EngineClock(new Date('2025-01-01'))
+  for (let time = clock.started; time < clock.started + 500n; time++) {
+    clock.set(time)
+    expect(clock.now()).toBeGreaterThanOrEqual(time)
+  }
 })
 
 test('jobs run in their order, each at its own time, and at no other', async () => {
@@ -166,6 +175,14 @@ test('policies do over time what they are for, and the report says it', async ()
   await db.removeContinuousAggregatePolicy({ schema: 'Test 1.a', name: 'hourly' })
   const later = await db.clock.advance('3 days')
   expect(later.runs.map(({ chunksDropped }) => chunksDropped)).toEqual([0, 1, 1])
+  await db.removeRetentionPolicy(name)
+  const compressed = await db.addCompressionPolicy(name, { compressAfter: '6 days', ...schedule })
+  const last = await db.clock.advance('1 day')
+  // The first was due on the 1st, and what was missed is made up for once.
+  expect(last.runs).toMatchObject([
+    { jobId: compressed.jobId, chunksCompressed: 1, chunksDropped: 0 },
+    { jobId: compressed.jobId, chunksCompressed: 1, chunksDropped: 0 },
+  ])
   expect(await db.sql`select count(*) as n from "Test 1.a"."Sensor ""data"""`).toEqual([{ n: 72 }])
   expect(await db.sql`select count(*) as n from "Test 1.a".hourly`).toEqual([{ n: 120 }])
 })

@@ -96,7 +96,7 @@ test('a run that close() ended did not count; what became due while nothing was 
   expect(await runsOf(again, quick.jobId)).toHaveLength(1)
 })
 
-test('a kill at any point loses no job and counts no run that was not', async () => {
+test('a kill at any point loses no job and counts no run that was not', { timeout: 90_000 }, async () => {
   const directory = join(place, 'any point')
   const many = `await db.sql\`create table if not exists ran (job int)\`
     await db.executeQuery("create or replace procedure short(job_id int, config jsonb) language sql as 'insert into ran values (job_id)'")
