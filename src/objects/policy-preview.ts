@@ -142,7 +142,14 @@ async function refreshPart(
 ): Promise<PreviewPart> {
   if (aggregate === undefined) throw new TypeError('A refresh policy is not on a continuous aggregate.')
   const integerNow = await readIntegerNow(session, aggregate, aggregates)
-  const { reach, rows, ...refresh } = await previewRefresh(session, aggregate, { ...run, integerNow })
+  const policies = await listPolicies(session, {
+    ...aggregate,
+    kind: 'continuous-aggregate',
+    storage: aggregate.materialization,
+  })
+  const others = policies.filter(({ kind, jobId }) => kind === 'refresh' && jobId !== run.jobId)
+  const otherConfigs = others.map(({ config }) => config)
+  const { reach, rows, ...refresh } = await previewRefresh(session, aggregate, { ...run, integerNow, otherConfigs })
   const all = reach.length === 0 ? [] : await getChunkInfo(session, aggregate.source)
   const read = all.filter((chunk) => reach.some((range) => overlaps(toInternalRange(chunk), range))).reverse()
   const chunks = read.map((chunk) => toPreviewChunk(chunk, undefined))

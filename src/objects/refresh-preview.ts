@@ -38,6 +38,8 @@ export interface RefreshPreview {
 /** What {@link previewRefresh} needs to know of a policy. */
 export interface RefreshRun {
   readonly config: Readonly<Record<string, unknown>>
+  /** Those of the aggregate's other refresh policies. */
+  readonly otherConfigs: readonly Readonly<Record<string, unknown>>[]
   /** When it runs, as SQL of type timestamptz. */
   readonly at: Sql
   /** The time of an integer column then, as SQL. */
@@ -49,6 +51,7 @@ export interface RefreshRun {
 interface WindowRow {
   readonly low: string | null
   readonly high: string | null
+  readonly innerHigh: string | null
   readonly threshold: string | null
   readonly dataEnd: string | null
   readonly oldest: string | null
@@ -68,6 +71,8 @@ interface Window {
   readonly batched: InternalRange
   /** The length of a bucket. */
   readonly width: bigint
+  /** How far every batch goes beyond its end: a bucket, or 0. */
+  readonly extra: bigint
   /** More ranges than this are refreshed as one. */
   readonly maxRanges: number
 }
@@ -121,11 +126,12 @@ async function readWindow(
 ): Promise<Window | undefined> {
   const type = aggregate.bucketColumnType
   const [time] = await listDimensions(session, aggregate.sourceStorage)
-  const offset = (key: string): Sql | undefined => {
-    const text = run.config[key]
+  const offset = (key: string, config = run.config): Sql | undefined => {
+    const text = config[key]
     return text === undefined || text === null ? undefined : beforeSql(type, run.at, run.integerNow, String(text))
   }
-  const { rows } = await session.query<WindowRow>(windowSql(aggregate, buckets, time, offset))
+  const otherEnds = run.otherConfigs.map((config) => offset('end_offset', config))
+  const { rows } = await session.query<WindowRow>(windowSql(aggregate, buckets, time, offset, otherEnds))
   const row = rows[0]
   if (row === undefined || row.oldest === null || row.newest === null) return undefined
   const edge = (text: string | null): bigint | undefined => (text === null ? undefined : BigInt(text))
@@ -134,16 +140,23 @@ async function readWindow(
   const open = max(edge(row.threshold) ?? oldest, edge(row.dataEnd) ?? oldest)
   const end = high ?? open
   const reach = { low: low === undefined ? oldest : max(low, oldest), high: end < newest ? end : newest }
-  const batched = { low: low ?? edge(row.firstBatch) ?? reach.low, high: high ?? edge(row.lastBatch) ?? reach.high }
-  return { low, high, reach, batched, width: BigInt(row.width ?? 1), maxRanges: row.maxRanges }
+  // What a window takes more than its own is not looked at where it is cut into batches.
+  const inner = edge(row.innerHigh)
+  const batched = { low: low ?? edge(row.firstBatch) ?? reach.low, high: inner ?? edge(row.lastBatch) ?? reach.high }
+  const extra = (high ?? 0n) - (inner ?? 0n)
+  return { low, high, reach, batched, width: BigInt(row.width ?? 1), extra, maxRanges: row.maxRanges }
 }
 
-/** The window's edges are moved inwards to whole buckets, as the server does. */
+/**
+ * The window's edges are moved inwards to whole buckets, as the server does. Where another policy's window is later (an
+ * end that is undefined is open), it takes one bucket more (2.23), so that none is left between the two.
+ */
 function windowSql(
   aggregate: ContinuousAggregate,
   buckets: BucketSql,
   time: Dimension | undefined,
   offset: (key: string) => Sql | undefined,
+  otherEnds: readonly (Sql | undefined)[],
 ): Sql {
   const { bucketColumn, bucketColumnType: type, materialization, sourceStorage: source } = aggregate
   const [from, to] = [offset('start_offset'), offset('end_offset')]
@@ -156,6 +169,10 @@ function windowSql(
   const newest = time === undefined || time.columnType === 'uuid' ? none : sql`max(s.${sql.column(time.column)})`
   const edge = (name: string): Sql =>
     sql.raw(`coalesce(c.range_${name}_integer, _timescaledb_functions.time_to_internal(c.range_${name}))`)
+  const later = otherEnds.map((other) => (other === undefined ? sql.raw('true') : sql`${other} > t.highest`))
+  const isBefore = later.reduce((any, one) => sql`${any} or ${one}`, sql.raw('false'))
+  const last = buckets.start(sql`t.highest`)
+  const end = sql`case when ${isBefore} then ${buckets.end(last)} else ${last} end`
   return sql`
     with t as (select ${from ?? none} as lowest, ${to ?? none} as highest
     ), d as (select ${newest} as newest from ${sql.name(source)} s
@@ -169,7 +186,8 @@ function windowSql(
     )
     select
       ${from === undefined ? open : internal(inwards(sql`t.lowest`))}::text as low,
-      ${to === undefined ? open : internal(buckets.start(sql`t.highest`))}::text as high,
+      ${to === undefined ? open : internal(end)}::text as high,
+      ${to === undefined ? open : internal(last)}::text as "innerHigh",
       (select x.watermark::text from _timescaledb_catalog.continuous_aggs_invalidation_threshold x
         join _timescaledb_catalog.hypertable h on h.id = x.hypertable_id
         where h.schema_name = ${source.schema} and h.table_name = ${source.name}) as threshold,
@@ -223,7 +241,7 @@ async function bucketsPerBatch(session: Session, config: Readonly<Record<string,
 async function listBatches(
   session: Session,
   aggregate: ContinuousAggregate,
-  { low, high, reach, batched, width }: Window,
+  { low, high, reach, batched, width, extra }: Window,
   perBatch: bigint,
 ): Promise<InternalRange[]> {
   const [start, end, size] = [batched.low, batched.high, width * perBatch]
@@ -246,7 +264,7 @@ async function listBatches(
   const batches = rows.map((row) => ({ low: BigInt(row.low), high: BigInt(row.high) }))
   return batches.map((batch, index) => ({
     low: index === 0 && low === undefined ? reach.low : batch.low,
-    high: index === batches.length - 1 && high === undefined ? reach.high : batch.high,
+    high: index === batches.length - 1 && high === undefined ? reach.high : batch.high + extra,
   }))
 }
 
