@@ -1,15 +1,24 @@
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { UsageError } from '../../index.ts'
-import { type ChartColumns, chartWanted, printChart } from './chart.ts'
+import { addChart, type ChartColumns, chartWanted, printChart } from './chart.ts'
 import type { GlobalOptions } from './open.ts'
 
 /** Rows by column name. */
 export type Rows = readonly Readonly<Record<string, unknown>>[]
 
-/** Adds `--csv` to a verb that prints rows; `--json` is there everywhere. */
+/** Adds `--csv` and `--chart` to a verb that reads; `--json` is there everywhere. */
 export function addFormats(command: Command): Command {
-  return command.option('--csv', 'print rows as CSV with a header')
+  return addChart(command.option('--csv', 'print rows as CSV with a header'))
+}
+
+/** Which format the flags ask for. @throws UsageError INVALID_OPTION for two at once */
+export function formatOf(command: Command): 'json' | 'csv' | 'chart' | 'text' {
+  const { json, csv } = command.optsWithGlobals<GlobalOptions & { readonly csv?: boolean }>()
+  const wanted = { json, csv, chart: chartWanted(command) }
+  const [format, more] = (['json', 'csv', 'chart'] as const).filter((one) => wanted[one] === true)
+  if (more === undefined) return format ?? 'text'
+  throw new UsageError('INVALID_OPTION', 'Give one of --json, --csv and --chart.')
 }
 
 /**
@@ -18,26 +27,34 @@ export function addFormats(command: Command): Command {
  * @throws UsageError INVALID_OPTION for two formats at once, and where there is nothing to draw
  */
 export function printRows(command: Command, columns: readonly string[], rows: Rows, drawn?: ChartColumns): void {
-  const { json, csv } = command.optsWithGlobals<GlobalOptions & { readonly csv?: boolean }>()
-  const wantsChart = chartWanted(command)
-  if ([json, csv, wantsChart].filter((wanted) => wanted === true).length > 1) {
-    throw new UsageError('INVALID_OPTION', 'Give one of --json, --csv and --chart.')
-  }
-  if (json === true) writeJson(rows)
-  else if (wantsChart && rows.length > 0) printChart(command, columns, rows, drawn)
-  else if (csv === true) {
+  const format = formatOf(command)
+  if (format === 'json') writeJson(rows)
+  else if (format === 'chart' && rows.length > 0) printChart(command, columns, rows, drawn)
+  else if (format === 'csv') {
     const lines = [columns, ...rows.map((row) => columns.map((column) => row[column]))]
     process.stdout.write(lines.map((cells) => `${cells.map(formatCsv).join(',')}\r\n`).join(''))
   } else if (rows.length === 0) print('No rows.')
   else printTable(columns, rows)
 }
 
-/** Prints rows as a table with lines around its cells; what is not there is empty. */
+/**
+ * Prints rows as a table with lines around its cells; what is not there is empty. On a terminal that is too narrow for it,
+ * the fields of a row stand below each other.
+ */
 export function printTable(columns: readonly string[], rows: Rows): void {
   // The library would colour by its own rules.
   const table = new Table({ head: [...columns], style: { head: [], border: [], compact: true } })
   for (const row of rows) table.push(columns.map((column) => formatCell(row[column])))
-  print(table.toString())
+  const text = table.toString()
+  const isNarrow = process.stdout.isTTY && text.indexOf('\n') > process.stdout.columns
+  print(isNarrow ? rows.map((row, index) => blockText(columns, row, index + 1)).join('\n') : text)
+}
+
+function blockText(columns: readonly string[], row: Rows[number], number: number): string {
+  const width = Math.max(...columns.map((column) => column.length))
+  const filled = columns.filter((column) => formatCell(row[column]) !== '')
+  const fields = filled.map((column) => `${column.padEnd(width)}  ${formatCell(row[column])}`)
+  return [`─ ${number} `.padEnd(Math.min(process.stdout.columns, 40), '─'), ...fields].join('\n')
 }
 
 /** Prints what a verb did: as JSON the whole result, else the sentence. */
@@ -46,14 +63,22 @@ export function printResult(command: Command, result: unknown, sentence: string)
   else print(sentence)
 }
 
-/** Prints the fields of one object below each other. */
-export function printFields(command: Command, result: object, fields: readonly (readonly [string, unknown])[]): void {
-  if (command.optsWithGlobals<GlobalOptions>().json === true) {
-    writeJson(result)
-    return
+/** Prints the fields of one object below each other; in the other formats the object itself, a chart of `parts`. */
+export function printFields(
+  command: Command,
+  result: object,
+  fields: readonly (readonly [string, unknown])[],
+  parts?: Rows,
+): void {
+  const format = formatOf(command)
+  if (format === 'json') writeJson(result)
+  else if (format === 'text') {
+    const width = Math.max(...fields.map(([name]) => name.length))
+    print(fields.map(([name, value]) => `${name.padEnd(width)}  ${formatCell(value)}`.trimEnd()).join('\n'))
+  } else {
+    const rows = format === 'chart' && parts !== undefined ? parts : [{ ...result }]
+    printRows(command, Object.keys(rows[0] ?? {}), rows)
   }
-  const width = Math.max(...fields.map(([name]) => name.length))
-  print(fields.map(([name, value]) => `${name.padEnd(width)}  ${formatCell(value)}`.trimEnd()).join('\n'))
 }
 
 function writeJson(value: unknown): void {

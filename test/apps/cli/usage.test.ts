@@ -11,10 +11,10 @@ const nowhere = { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' }
 
 /** What changes something, and what destroys it, be it a file. Every other verb only reads, or makes what is new. */
 const CHANGING =
-  /^(sql|load|task|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+|job (run|alter|enable|disable|delete))$/
+  /^(sql|load|generate|task|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+|job (run|alter|enable|disable|delete))$/
 const DESTROYING = /^(\w+ drop|job delete|export|generate|task)$/
-/** What prints no rows: one object, or something for people and other programs. */
-const WITHOUT_ROWS = /(show|serve|shell|completion|export|generate|watch|metrics)$/
+/** What reads nothing, or is read as it comes. */
+const WITHOUT_ROWS = /(serve|shell|completion|export|watch)$/
 
 /** Every verb with its path, such as `hypertable drop`. */
 function verbs(command: Command, path: readonly string[] = []): [string, Command][] {
@@ -32,7 +32,9 @@ describe.each(all)('tsdb %s', (path, command) => {
     expect(command.options.every((option) => option.description !== '')).toBe(true)
     expect(flags.includes('--dry-run')).toBe(CHANGING.test(path))
     expect(flags.includes('--yes')).toBe(DESTROYING.test(path))
-    if (!CHANGING.test(path)) expect(flags.includes('--csv')).toBe(!WITHOUT_ROWS.test(path))
+    if (CHANGING.test(path)) return
+    for (const flag of ['--csv', '--chart', '--chart-columns'])
+      expect(flags.includes(flag)).toBe(!WITHOUT_ROWS.test(path))
   })
 
   test('has a help that fits a terminal, with examples that this program understands', () => {

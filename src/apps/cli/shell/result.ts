@@ -1,5 +1,5 @@
 import { type ColumnSet, type Printable, print, UsageError } from '../../../index.ts'
-import { type ChartColumns, drawChart, guessColumns } from '../chart.ts'
+import { type ChartColumns, type Drawable, drawChart } from '../chart.ts'
 import { printTable } from '../output.ts'
 import type { Listing } from './describe.ts'
 
@@ -43,10 +43,10 @@ export function printChart(result: ColumnSet | undefined, columns: ChartColumns 
     throw new UsageError('INVALID_OPTION', 'There is no result to draw.', { hint: 'Write \\chart behind a query.' })
   }
   if (result.length === 0) process.stdout.write('0 rows\n')
-  else drawChart(result, columns ?? guessColumns(result.columns.map(toDrawable)))
+  else drawChart(result, result.columns.map(toDrawable), columns)
 }
 
-function toDrawable(column: ColumnSet['columns'][number]): Parameters<typeof guessColumns>[0][number] {
+function toDrawable(column: ColumnSet['columns'][number]): Drawable {
   const { name, type, typeId } = column
   const isNumber = /^(?:u?int|float|decimal)/.test(type.kind) || typeId === NUMERIC
   return { name, values: column, kind: /^(?:date|timestamp)/.test(type.kind) ? 'time' : isNumber ? 'number' : 'other' }

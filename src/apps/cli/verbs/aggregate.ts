@@ -139,7 +139,7 @@ function addList(aggregate: Command): void {
 }
 
 function addShow(aggregate: Command): void {
-  aggregate
+  const command = aggregate
     .command('show')
     .description('source, buckets, settings and query of one')
     .argument('<view>', 'the continuous aggregate')
@@ -158,6 +158,7 @@ function addShow(aggregate: Command): void {
         ])
       }),
     )
+  addFormats(command)
 }
 
 interface RefreshOptions {

@@ -10,7 +10,7 @@ import {
   parseWhere,
   parseWholeNumber,
 } from '../argument.ts'
-import { addChart, chartOfBuckets } from '../chart.ts'
+import { chartOfBuckets } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printRows } from '../output.ts'
 
@@ -54,7 +54,7 @@ export function addBucket(command: Command): void {
     .option('--limit <rows>', 'at most so many rows')
     .addHelpText('after', EXAMPLES)
     .action(bucket)
-  addChart(addFormats(command))
+  addFormats(command)
 }
 
 async function bucket(table: string, options: BucketOptions, command: Command): Promise<void> {

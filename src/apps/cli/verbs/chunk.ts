@@ -13,7 +13,6 @@ import {
   UsageError,
 } from '../../../index.ts'
 import { given, parseTime } from '../argument.ts'
-import { addChart } from '../chart.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatBytes, formatObject, printResult, printRows } from '../output.ts'
@@ -82,7 +81,7 @@ function addList(chunk: Command): void {
         )
       })
     })
-  addChart(addFormats(addRange(command)))
+  addFormats(addRange(command))
 }
 
 function formatChunk({ chunkSchema, chunkName }: ChunkInfo): string {

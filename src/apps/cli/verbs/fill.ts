@@ -10,7 +10,7 @@ import {
   parseTime,
   parseWhere,
 } from '../argument.ts'
-import { addChart, chartOfBuckets } from '../chart.ts'
+import { chartOfBuckets } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printRows } from '../output.ts'
 
@@ -50,7 +50,7 @@ export function addFill(command: Command): void {
     .option('--order-by <columns>', "such as 'bucket DESC'")
     .addHelpText('after', EXAMPLES)
     .action(fill)
-  addChart(addFormats(command))
+  addFormats(command)
 }
 
 async function fill(table: string, options: FillOptions, command: Command): Promise<void> {

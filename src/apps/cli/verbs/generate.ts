@@ -11,6 +11,7 @@ import { withDatabase } from '../open.ts'
 import { printResult } from '../output.ts'
 import { count, duration, showTransfer } from '../progress.ts'
 import { Interrupted } from '../report.ts'
+import { addDryRun, printSteps } from '../script.ts'
 
 interface Flags {
   readonly sensors?: number
@@ -24,6 +25,7 @@ interface Flags {
   readonly duplicates?: number
   readonly table?: string
   readonly format?: string
+  readonly dryRun?: boolean
 }
 
 const EXAMPLES = `
@@ -52,7 +54,7 @@ export function addGenerate(command: Command): void {
     .option('--format <format>', 'csv or ndjson; else by the name')
     .addHelpText('after', EXAMPLES)
     .action(runGenerate)
-  addYes(command)
+  addYes(addDryRun(command))
 }
 
 async function runGenerate(file: string | undefined, flags: Flags, command: Command): Promise<void> {
@@ -61,14 +63,25 @@ async function runGenerate(file: string | undefined, flags: Flags, command: Comm
   if ((file === undefined) === (table === undefined)) {
     throw new UsageError('INVALID_OPTION', 'Give either a file or --table.')
   }
+  if (table === undefined && flags.dryRun === true) {
+    throw new UsageError('INVALID_OPTION', '--dry-run belongs to --table: a file takes no SQL.')
+  }
+  if (table !== undefined && flags.dryRun === true) return printPlan(table, options, command)
   if (table !== undefined) return intoTable(table, options, command)
   await intoFile(file ?? '-', format, options, command)
+}
+
+const create = { timeColumn: 'time', segmentBy: ['sensor'], orderBy: 'time DESC' }
+
+async function printPlan(table: string, options: GenerateOptions, command: Command): Promise<void> {
+  await withDatabase(command, async (db) => {
+    printSteps(command, (await db.planLoad(table, generateReadings(options), { create })).statements)
+  })
 }
 
 async function intoTable(table: string, options: GenerateOptions, command: Command): Promise<void> {
   await withDatabase(command, async (db, signal) => {
     const progress = showTransfer(command, table)
-    const create = { timeColumn: 'time', segmentBy: ['sensor'], orderBy: 'time DESC' }
     const report = await db
       .load(table, generateReadings(options), {
         create,

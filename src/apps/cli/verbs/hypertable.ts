@@ -30,16 +30,18 @@ export function addHypertable(hypertable: Command): void {
         command,
         ['schema', 'name', 'owner', 'numDimensions', 'numChunks', 'compressionEnabled'],
         (await db.listHypertables()).map((row) => ({ ...row })),
+        { x: 'name', y: 'numChunks' },
       ),
     ),
   )
-  hypertable
+  const show = hypertable
     .command('show')
     .description('sizes, chunks, compression, dimensions, policies and aggregates')
     .argument('<name>', 'the hypertable or continuous aggregate')
     .action((name: string, _options: object, command: Command) =>
       withDatabase(command, async (db) => printStats(command, await db.getHypertableStats(name))),
     )
+  addFormats(show)
   addDrop(hypertable)
 }
 
@@ -119,19 +121,25 @@ function parsePartition(text: string): { readonly column: string; readonly numbe
 function printStats(command: Command, stats: HypertableStats): void {
   const { compression, policies, continuousAggregates } = stats
   const ratio = compression.ratio === undefined ? '' : `, ${compression.ratio.toFixed(1)} times smaller`
-  printFields(command, stats, [
+  const { tableBytes, indexBytes, toastBytes } = stats
+  const parts = Object.entries({ table: tableBytes, indexes: indexBytes, toast: toastBytes })
+  const fields: [string, unknown][] = [
     ['name', formatObject(stats)],
     ['chunks', `${stats.numChunks}, ${stats.compressedChunks} compressed${ratio}`],
     ['range', `${formatEdge(stats.oldestRange)} to ${formatEdge(stats.newestRange)}`],
     ['rows, about', stats.approximateRows],
     ['size', formatBytes(stats.totalBytes)],
-    ['  table', formatBytes(stats.tableBytes)],
-    ['  indexes', formatBytes(stats.indexBytes)],
-    ['  toast', formatBytes(stats.toastBytes)],
+    ...parts.map(([name, bytes]): [string, unknown] => [`  ${name}`, formatBytes(bytes)]),
     ['dimensions', stats.dimensions.map(formatDimension).join('; ')],
     ['policies', policies.map((one) => `${one.kind} (job ${one.jobId})`).join(', ') || 'none'],
     ['aggregates', continuousAggregates.map(formatObject).join(', ') || 'none'],
-  ])
+  ]
+  printFields(
+    command,
+    stats,
+    fields,
+    parts.map(([part, bytes]) => ({ part, bytes })),
+  )
 }
 
 function formatEdge(edge: Date | bigint | undefined): string {

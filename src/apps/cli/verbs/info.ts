@@ -32,10 +32,6 @@ async function printInfo(command: Command, db: Database): Promise<void> {
     backgroundJobs: capabilities.backgroundJobs,
     ...(await countObjects(db, capabilities)),
   }
-  if (command.opts<{ readonly csv?: boolean }>().csv === true) {
-    printRows(command, Object.keys(result), [result])
-    return
-  }
   printFields(command, result, [
     ['database', `${result.target}, ${result.place}`],
     ['PostgreSQL', result.postgres],

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { type JobRun, type TimeInput, UsageError } from '../../../index.ts'
 import { collectList, given, parseJob, parseTime, parseWholeNumber } from '../argument.ts'
-import { addChart } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatObject, printRows } from '../output.ts'
 
@@ -41,7 +40,7 @@ export function addJobHistory(job: Command): void {
         if (!complete) process.stderr.write('NOTICE: The server keeps failures only; see docs/reference/job.md.\n')
       }),
     )
-  addChart(addFormats(addFilters(command)))
+  addFormats(addFilters(command))
 }
 
 const OUTCOMES: readonly JobRun['outcome'][] = ['success', 'failure', 'crash', 'running']

@@ -67,7 +67,7 @@ function addList(job: Command): void {
       const wanted = scheduled === true ? true : paused === true ? false : undefined
       const filter: JobFilter = given({ relation, scheduled: wanted, kind: options.kind?.map(toKind) })
       return withDatabase(command, async (db) => {
-        printRows(command, COLUMNS, (await db.listJobs(filter)).map(toRow))
+        printRows(command, COLUMNS, (await db.listJobs(filter)).map(toRow), { x: 'name', y: 'totalRuns' })
       })
     })
   addFormats(command)
@@ -97,13 +97,14 @@ function toRow(job: Job | MaintenanceJob): Readonly<Record<string, unknown>> {
 }
 
 function addShow(job: Command): void {
-  job
+  const command = job
     .command('show')
     .description('schedule, configuration and statistics of a job')
     .argument('<job>', JOB_ARGUMENT, parseJob)
     .action((id: number, _options: object, command: Command) =>
       withDatabase(command, async (db) => printJob(command, await db.getJob(id))),
     )
+  addFormats(command)
 }
 
 function printJob(command: Command, job: Job): void {

@@ -2,7 +2,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { Command } from 'commander'
 import { type Database, prometheusText, UsageError } from '../../../index.ts'
 import { withDatabase } from '../open.ts'
-import { printResult } from '../output.ts'
+import { addFormats, formatOf, printResult, printRows } from '../output.ts'
 
 const EXAMPLES = `
 Examples:
@@ -12,7 +12,7 @@ Examples:
 
 /** `tsdb metrics`: jobs and hypertables for Prometheus. */
 export function addMetrics(command: Command): void {
-  command
+  addFormats(command)
     .option('--listen <address>', '[host:]port of an HTTP endpoint, until it is ended; 127.0.0.1 if no host is given')
     .addHelpText('after', EXAMPLES)
     .action((options: { readonly listen?: string }, command: Command) => {
@@ -20,10 +20,23 @@ export function addMetrics(command: Command): void {
       return withDatabase(command, async (db, signal) => {
         if (address === undefined) {
           const metrics = await db.jobMetrics()
-          printResult(command, metrics, prometheusText(metrics).trimEnd())
+          const format = formatOf(command)
+          if (format === 'csv' || format === 'chart') printSamples(command, metrics)
+          else printResult(command, metrics, prometheusText(metrics).trimEnd())
         } else await listen(command, db, address, signal)
       })
     })
+}
+
+/** A row for each value, with its labels as Prometheus writes them. */
+function printSamples(command: Command, metrics: Awaited<ReturnType<Database['jobMetrics']>>): void {
+  const rows = metrics.flatMap(({ name, samples }) =>
+    samples.map(({ labels, value }) => {
+      const pairs = Object.entries(labels).map(([label, text]) => `${label}=${JSON.stringify(text)}`)
+      return { metric: `${name}{${pairs.join(',')}}`, value }
+    }),
+  )
+  printRows(command, ['metric', 'value'], rows)
 }
 
 interface Address {

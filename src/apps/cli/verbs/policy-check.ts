@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { type GlobalOptions, withDatabase } from '../open.ts'
-import { addFormats, formatObject, printRows } from '../output.ts'
+import { withDatabase } from '../open.ts'
+import { addFormats, formatObject, formatOf, printRows } from '../output.ts'
 import { formatStatement } from '../script.ts'
 
 /** `tsdb policy check`: contradictions between policies. */
@@ -13,14 +13,15 @@ export function addCheck(policy: Command): void {
       'after',
       '\nThe exit code is 3 where data would be lost, else 0.\n\nExamples:\n  tsdb policy check\n  tsdb policy check sensor_data --json',
     )
-    .action((name: string | undefined, flags: { readonly csv?: boolean }, command: Command) =>
+    .action((name: string | undefined, _flags: object, command: Command) =>
       withDatabase(command, async (db) => {
         const found = await db.checkPolicies(name)
         const findings = found.map((finding) => ({ ...finding, fix: `${formatStatement(finding.fix)};` }))
         const columns = ['severity', 'rule', 'relation', 'jobId', 'reason', 'evidence', 'fix']
-        if (flags.csv === true || command.optsWithGlobals<GlobalOptions>().json === true) {
+        const format = formatOf(command)
+        if (format !== 'text') {
           const rows = findings.map((finding) => ({ ...finding, relation: formatObject(finding.relation) }))
-          printRows(command, columns, flags.csv === true ? rows : findings)
+          printRows(command, columns, format === 'json' ? findings : rows)
         } else {
           const texts = findings.map(
             ({ severity, rule, reason, evidence, fix }) =>

@@ -7,13 +7,12 @@ import {
   UsageError,
 } from '../../../index.ts'
 import { given, parseTime } from '../argument.ts'
-import { type GlobalOptions, withDatabase } from '../open.ts'
-import { addFormats, formatBytes, formatCell, formatObject, printFields, printRows } from '../output.ts'
+import { withDatabase } from '../open.ts'
+import { addFormats, formatBytes, formatCell, formatObject, formatOf, printFields, printRows } from '../output.ts'
 
 interface PreviewFlags {
   readonly at?: TimeInput
   readonly estimate?: boolean
-  readonly csv?: boolean
 }
 
 const KINDS: readonly PolicyKind[] = ['retention', 'compression', 'refresh', 'reorder']
@@ -34,9 +33,7 @@ export function addPreview(policy: Command): void {
     .action((policy: string, name: string | undefined, flags: PreviewFlags, command: Command) => {
       const reference = parseReference(policy, name)
       const options = given({ at: flags.at, rows: flags.estimate === true ? ('estimate' as const) : undefined })
-      return withDatabase(command, async (db) =>
-        printPreview(command, await db.previewPolicy(reference, options), flags.csv === true),
-      )
+      return withDatabase(command, async (db) => printPreview(command, await db.previewPolicy(reference, options)))
     })
   addFormats(command)
 }
@@ -53,13 +50,15 @@ function parseReference(text: string, name: string | undefined): PolicyReference
 const COLUMNS = ['chunk', 'rangeStart', 'rangeEnd', 'rows', 'totalBytes', 'isCompressed']
 const VERBS = { retention: 'drop', compression: 'compress', refresh: 'read', reorder: 'reorder' } as const
 
-function printPreview(command: Command, preview: PolicyPreview, csv: boolean): void {
+function printPreview(command: Command, preview: PolicyPreview): void {
   const chunks = preview.chunks.map(({ chunkSchema, chunkName, ...rest }) => ({
     chunk: formatObject({ schema: chunkSchema, name: chunkName }),
     ...rest,
   }))
-  if (csv) {
-    printRows(command, COLUMNS, chunks)
+  const format = formatOf(command)
+  const drawn = { x: 'rangeStart', y: 'totalBytes' }
+  if (format === 'csv' || format === 'chart') {
+    printRows(command, COLUMNS, chunks, drawn)
     return
   }
   const { refresh, history } = preview
@@ -74,7 +73,7 @@ function printPreview(command: Command, preview: PolicyPreview, csv: boolean): v
       ? [['history', 'no continuous aggregate keeps any of it'] as const]
       : []),
   ])
-  if (command.optsWithGlobals<GlobalOptions>().json !== true && chunks.length > 0) printRows(command, COLUMNS, chunks)
+  if (format === 'text' && chunks.length > 0) printRows(command, COLUMNS, chunks)
 }
 
 function refreshFields(refresh: NonNullable<PolicyPreview['refresh']>): [string, string][] {

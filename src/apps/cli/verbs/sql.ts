@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type Client, type Database, type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
-import { addChart } from '../chart.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
@@ -32,7 +31,7 @@ export function addSql(command: Command): void {
     .option('--timeout <ms>', 'cancel it after so many milliseconds')
     .addHelpText('after', EXAMPLES)
     .action(runSql)
-  addChart(addFormats(addDryRun(command)))
+  addFormats(addDryRun(command))
 }
 
 async function runSql(statement: string | undefined, options: SqlOptions, command: Command): Promise<void> {

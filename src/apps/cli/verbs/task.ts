@@ -18,7 +18,7 @@ import {
 import { collect, given } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, printResult, printRows } from '../output.ts'
+import { addFormats, formatOf, printResult, printRows } from '../output.ts'
 import { addDryRun, formatStatement, printSteps } from '../script.ts'
 
 interface TaskVerbOptions {
@@ -151,9 +151,8 @@ async function printActions(command: Command): Promise<void> {
     const list = names.map((one) => (needed.includes(one) ? one : `${one}?`)).join(', ')
     return { action: name, effect, description, parameters: list }
   })
-  const { json, csv } = command.optsWithGlobals<{ readonly json?: boolean; readonly csv?: boolean }>()
   // Two lines each: as a table they are wider than a terminal.
-  if (json === true || csv === true) printRows(command, ['action', 'effect', 'description', 'parameters'], rows)
+  if (formatOf(command) !== 'text') printRows(command, ['action', 'effect', 'description', 'parameters'], rows)
   else {
     const text = rows.map((row) => `${row.action}  [${row.effect}]\n  ${row.description}\n  ${row.parameters}`)
     process.stdout.write(`${text.join('\n')}\n`)
