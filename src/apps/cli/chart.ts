@@ -112,7 +112,7 @@ export function parseColumns(text: string): ChartColumns {
  * Without times the first column with texts, else with numbers, and one with numbers beside it.
  * @throws UsageError INVALID_OPTION where there is nothing to draw
  */
-export function guessColumns(columns: readonly Drawable[]): ChartColumns {
+function guessColumns(columns: readonly Drawable[]): ChartColumns {
   const x = columns.find(({ kind }) => kind === 'time')
   const numbers = columns.filter(({ kind }) => kind === 'number')
   const named = numbers.find(({ name }) => !isId(name))
