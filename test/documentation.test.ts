@@ -74,7 +74,7 @@ describe('code blocks', () => {
     const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root)
     const program = ts.createProgram(
       programs.map(({ name }) => join(directory, `${name}.ts`)),
-      { ...options, noUnusedLocals: false, typeRoots: [join(root, 'node_modules/@types')] },
+      { ...options, paths: {}, noUnusedLocals: false, typeRoots: [join(root, 'node_modules/@types')] },
     )
     const found = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
       const line = file === undefined ? 0 : file.getLineAndCharacterOfPosition(start ?? 0).line + 1

@@ -12,13 +12,16 @@ serveDatabase()
 describe('a client that dies leaves nothing behind', () => {
   const nothingLeft = async (): Promise<void> => {
     await expect
-      .poll(async () => {
-        const [left] = await db.sql`select (select count(*)::int from reading) as rows,
+      .poll(
+        async () => {
+          const [left] = await db.sql`select (select count(*)::int from reading) as rows,
           (select count(*)::int from pg_prepared_statements where name like '%dying') as statements,
           (select count(*)::int from pg_locks where locktype = 'relation' and relation = 'reading'::regclass and mode like '%Exclusive%') as locks,
           current_setting('timezone') as timezone`
-        return left
-      })
+          return left
+        },
+        { timeout: 10_000 },
+      )
       .toEqual({ rows: 0, statements: 0, locks: 0, timezone: 'UTC' })
   }
   const half = message('Q', 'insert into reading values (9)')
@@ -132,7 +135,9 @@ test('one that goes while a transaction lasts longer than others wait leaves no 
   leaver.close()
   await wait(600)
   await holder.query('commit')
-  await expect.poll(() => holder.query('select name from pg_prepared_statements')).toEqual([])
+  // Others are the scheduler's.
+  const left = `select name from pg_prepared_statements where statement = 'select 1'`
+  await expect.poll(() => holder.query(left)).toEqual([])
 })
 
 test('50 connections, each with its own transactions', async () => {
