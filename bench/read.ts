@@ -11,7 +11,7 @@ import { type BenchResult, type Measure, median, ratio } from './bench-result.ts
 import { type BenchTarget, smallQueries } from './read-small.ts'
 
 const quick = process.argv.includes('--quick')
-const ROUNDS = quick ? 1 : 5
+const ROUNDS = quick ? 1 : 9
 const SCALE = quick ? 0.2 : 1
 const SCHEMA = 'tsdbkit_bench_read'
 const CHILD = fileURLToPath(new URL('read-child.js', import.meta.url))

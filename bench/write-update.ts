@@ -40,7 +40,12 @@ export async function measureUpdates(db: Database, rows: number, rounds: number)
 }
 
 /** Rows of 50 sensors at each of many times within 4 days; `spread`: of every second time. */
-function columnsOf(count: number, rows: number, spread: boolean, humidity: number): Record<string, ArrayLike<unknown>> {
+export function columnsOf(
+  count: number,
+  rows: number,
+  spread: boolean,
+  humidity: number,
+): Record<string, ArrayLike<unknown>> {
   const apart = Math.floor((4 * 86_400e6 * 50) / rows)
   const timeOf = (n: number): number => Math.floor(n / 50) * (spread ? 2 : 1) * apart
   return {

@@ -73,7 +73,6 @@ export function ourWays(db: Database, files: Files, rows: number): Record<string
     return () => db.load('bench_write', source, { parallel: 1, ...options })
   }
   const direct = { analyze: false, recompress: 'never' } as const
-  let imports = 0
   return {
     columns: load(columns, plain),
     'columns, 2 connections': load(columns, { ...plain, parallel: 2 }),
@@ -89,9 +88,6 @@ export function ourWays(db: Database, files: Files, rows: number): Record<string
     'CSV, parsed': load(files.csv, { ...plain, onBadRow: 'skip' }),
     Parquet: load(files.parquet, plain),
     'Parquet, direct compress, declared sorted': load(files.parquet, direct),
-    'columns, exactly once, 20,000 rows a batch': () =>
-      load(columns, { ...plain, batchRows: 20_000, importId: `bench ${Date.now()} ${++imports}` })(),
-    'columns, 20,000 rows a batch': load(columns, { ...plain, batchRows: 20_000 }),
     'insert of 10,000 objects': async () => {
       for (let at = 0; at < rows; at += 10_000) await db.insert('bench_write', objects.slice(at, at + 10_000))
       return undefined

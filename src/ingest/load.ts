@@ -38,11 +38,26 @@ export async function load(
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
   }
-  const run = new LoadRun(session, table, target, settings)
+  const run = new LoadRun(session, table, target, { ...settings, ...batchSize(options, settings, target) })
   run.created = created
   await run.compression.check()
   return drive(run, input, sourceFingerprint)
 }
+
+/**
+ * Rows that are not compressed as they come in go in smaller batches where nothing speaks for large ones: reading and
+ * encoding the next is done while the server writes one, and it takes less memory.
+ */
+function batchSize(
+  { batchRows }: LoadOptions,
+  { directCompress, importId }: LoadSettings,
+  { notDirect }: LoadTarget,
+): { readonly batchRows?: number } {
+  const plain = directCompress === 'off' || notDirect !== undefined
+  return batchRows === undefined && importId === undefined && plain ? { batchRows: plainBatchRows } : {}
+}
+
+const plainBatchRows = 20_000
 
 /** Chunks that nobody could put in order at the end are not left unordered. */
 function withoutOwner(target: LoadTarget, { recompress }: LoadSettings): LoadTarget {
