@@ -1,6 +1,7 @@
 /**
  * The worker thread that owns one engine: opens the directory, runs the protocol bytes it is given and posts what the
- * engine writes. It blocks while the engine computes; the main thread cancels through the shared heap.
+ * engine writes. It blocks while the engine computes; the main thread cancels through the shared heap. One file, because all
+ * of it works on the state of that one engine.
  */
 
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
