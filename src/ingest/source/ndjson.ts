@@ -28,6 +28,7 @@ export function jsonRow(text: string, place: string | number): object {
 
 /** So many digits in a row, or with a dot between, may be more than a number keeps, and so may a large exponent. */
 const longNumber = /\d[\d.]{15}|e[+-]?\d{3}/i
+const smallestNormal = 2 ** -1022
 const token = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[[\]{}]/g
 
 /**
@@ -67,7 +68,9 @@ function isChanged(text: string): boolean {
   const digits = significant(text)
   const number = Number(text)
   if (!Number.isFinite(number) || (number === 0 && digits !== '')) return true
-  return digits.length > 15 && digits !== significant(String(number))
+  // Next to zero a number has fewer digits than elsewhere.
+  const keptDigits = Math.abs(number) < smallestNormal ? 0 : 15
+  return digits.length > keptDigits && digits !== significant(String(number))
 }
 
 function significant(text: string): string {
