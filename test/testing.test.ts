@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from 'vitest'
 import { can, connect, type Database } from '../src/index.ts'
 import { openTestDatabases, useTestDatabase } from '../src/testing.ts'
@@ -155,7 +156,8 @@ describe.each(['plain PostgreSQL', 'TimescaleDB'])('on a server: %s', (kind) => 
     const schemas = async (): Promise<unknown[]> =>
       admin.sql`select nspname from pg_catalog.pg_namespace where nspname like 'test\\_%' order by 1`
     const before = await schemas()
-    const databases = openTestDatabases({ target: `${target}&options=-c%20work_mem%3D5MB` })
+    const options = `${target.includes('?') ? '&' : '?'}options=-c%20work_mem%3D5MB`
+    const databases = openTestDatabases({ target: target + options })
     const first = await databases.fresh()
     const { schema } = (await first.sql<{ schema: string }>`select current_schema() as schema`)[0] ?? {}
     expect(schema).toMatch(/^test_[0-9a-f]{16}$/)
@@ -197,14 +199,19 @@ describe.each(['plain PostgreSQL', 'TimescaleDB'])('on a server: %s', (kind) => 
   if (kind !== 'plain PostgreSQL') return
   it('says so where it may not make one', async () => {
     await using admin = await connect(target)
-    await admin.sql`create role reader login password 'x'`
-    const url = new URL(target)
-    url.username = 'reader'
-    url.password = 'x'
-    await using databases = openTestDatabases({ target: url.href })
-    await expect(databases.fresh()).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
-    // The connections of the attempt are closed: a server has few.
-    expect(await admin.sql`select count(*) as n from pg_stat_activity where usename = 'reader'`).toEqual([{ n: 0 }])
+    const role = `reader_${randomUUID().slice(0, 8)}`
+    await admin.executeQuery(`create role ${role} login password 'x'`)
+    try {
+      const url = new URL(target)
+      url.username = role
+      url.password = 'x'
+      await using databases = openTestDatabases({ target: url.href })
+      await expect(databases.fresh()).rejects.toMatchObject({ code: 'PERMISSION_DENIED' })
+      // The connections of the attempt are closed: a server has few.
+      expect(await admin.sql`select count(*) as n from pg_stat_activity where usename = ${role}`).toEqual([{ n: 0 }])
+    } finally {
+      await admin.executeQuery(`drop role ${role}`)
+    }
   })
 })
 
