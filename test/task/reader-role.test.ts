@@ -5,13 +5,13 @@ import { type PostgresServer, password, startPostgres } from '../setup/postgres.
 // A plain PostgreSQL of a newer version, whose parsed queries have other parts, and with extensions that run statements.
 
 let server: PostgresServer
+let version = 0
 let reader: Database
 
 const DEFINITIONS = [
   'create table plain (a int)',
   'insert into plain values (1), (2)',
   'create view good as select a + 1 as b from plain',
-  'create table computed (a int, b int generated always as (a * 2) virtual)',
   `create function evil() returns int language plpgsql as 'begin perform pg_advisory_lock(4711); return 1; end'`,
   'create extension dblink',
   'create extension tablefunc',
@@ -28,6 +28,10 @@ const DEFINITIONS = [
 beforeAll(async () => {
   server = await startPostgres()
   for (const text of DEFINITIONS) await server.admin(text)
+  const rows = await server.admin<{ version: number }>(`select current_setting('server_version_num')::int as version`)
+  version = rows[0]?.version ?? 0
+  const kind = version >= 180_000 ? 'virtual' : 'stored'
+  await server.admin(`create table computed (a int, b int generated always as (a * 2) ${kind})`)
   for (const { text } of readerRoleSql('Read "er"', { database: 'postgres' })) await server.admin(text)
   await server.admin(`alter role "Read ""er""" password 'reads only'`)
   const { port } = server
@@ -40,6 +44,11 @@ afterAll(async () => {
 
 function read(query: string, params: readonly unknown[] = []): Promise<TaskAnswer> {
   return runTask(reader, { action: 'execute_query', query, params }, { readOnly: true })
+}
+
+/** Whether the server knows less than the statement needs: PostgreSQL before 18. */
+function isNewer(query: string): boolean {
+  return version < 180_000 && /pg_input_is_valid|json_|uuidv7/.test(query)
 }
 
 describe('the role', () => {
@@ -68,7 +77,7 @@ describe('the role', () => {
   })
 })
 
-test.each([
+test.for([
   `select * from outside`,
   `select * from parent`,
   `select * from over_parent`,
@@ -79,12 +88,13 @@ test.each([
   `select xpath_table('a', 'b', 'plain', 'd', 'e')`,
   `select pg_input_is_valid('1', 'int')`,
   `merge into plain using plain p on true when matched then do nothing`,
-])('%s is refused', async (query) => {
+])('%s is refused', async (query, { skip }) => {
+  skip(isNewer(query), 'a function of a newer version')
   expect(await read(query)).toMatchObject({ success: false, error: { code: 'READ_ONLY_REFUSED' } })
   expect(await server.admin(`select count(*)::int as n from pg_locks where locktype = 'advisory'`)).toEqual([{ n: 0 }])
 })
 
-test.each([
+test.for([
   'select * from good',
   'select * from computed',
   `select 'a=>1'::hstore -> 'a' as a`,
@@ -106,7 +116,8 @@ test.each([
   'select int4range(1, 2) @> 1, multirange(int4range(1, 2)), uuidv7(), random(1, 2)',
   'select * from pg_stat_activity limit 1',
   'select * from information_schema.tables limit 1',
-])('%s is allowed', async (query) => {
+])('%s is allowed', async (query, { skip }) => {
+  skip(isNewer(query), 'syntax of a newer version')
   expect(await read(query)).toMatchObject({ success: true })
 })
 
