@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   existsSync,
   mkdirSync,
@@ -88,10 +89,7 @@ describe('code blocks', () => {
     let outcomes: AsyncGenerator<ProgramOutcome>
     const ended = new Map<string, ProgramOutcome>()
     beforeAll(() => {
-      outcomes = runAll(
-        directory,
-        others.map(({ name }) => `${name}.js`),
-      )
+      outcomes = runAll(directory, others)
     })
 
     // As it is pasted into a new project.
@@ -115,17 +113,34 @@ describe('code blocks', () => {
       expect(ended.get(file)).toMatchObject({ error: '' })
       expect(ended.get(file)?.output).not.toBe('')
     })
+
+    test('and nothing of them keeps their process alive', { timeout: 30_000 }, async () => {
+      expect(await outcomes.next()).toMatchObject({ done: true })
+    })
   })
 })
 
-/** Runs the programs of a directory, two at a time; gives how each ended, in the order in which they did. */
-async function* runAll(directory: string, names: readonly string[]): AsyncGenerator<ProgramOutcome> {
+/**
+ * Pages whose program has a thread and an engine of its own: the guide, which people paste, and those that speak of the start
+ * or are run by another program. The others share an engine and the imported package.
+ */
+const ALONE = /guide|reference\/(embedded-engine|testing)/
+
+/** Runs the programs of a directory; gives how each ended, in the order in which they did. */
+async function* runAll(
+  directory: string,
+  all: readonly { page: string; name: string }[],
+): AsyncGenerator<ProgramOutcome> {
   const runner = ts.transpileModule(read('test/setup/program-runner.ts'), { compilerOptions }).outputText
   writeFileSync(join(directory, 'runner.js'), runner)
-  const child = spawn(process.execPath, ['runner.js', ...names], {
+  const files = (alone: boolean): string[] =>
+    all.filter(({ page }) => ALONE.test(page) === alone).map(({ name }) => `${name}.js`)
+  const child = spawn(process.execPath, ['runner.js', ...files(false), '--alone', ...files(true)], {
     cwd: directory,
     env: environment,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
+  const code = once(child, 'exit')
   for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line)
+  expect(await code).toEqual([0, null])
 }

@@ -27,26 +27,28 @@ export const onServer: boolean = process.env['TSDB_TEST_URL'] !== undefined
 
 // Test files follow each other in one process and share this module.
 const engine = new RewindableEngine(() => undefined)
-let lent = false
+let lent: EmbeddedDatabase | 'soon' | undefined
 
 /** A new embedded database, on an engine that goes back to its beginning: a start of another takes ten times as long. */
 export async function lendEngine(isInTransaction = () => false): Promise<EmbeddedDatabase> {
   const { lockWaitMs, jobs } = resolveSettings('embedded:', {}, {}, process.cwd())
-  if (lent) {
+  if (lent !== undefined) {
     const own = { directory: undefined, durability: 'process', onProgress: () => undefined } as const
     return EmbeddedDatabase.open({ ...own, lockWaitMs, jobs, isInTransaction })
   }
-  lent = true
+  lent = 'soon'
   try {
     const database = await engine.next({ lockWaitMs, jobs, isInTransaction })
+    lent = database
     const close = database.close.bind(database)
     database.close = async () => {
       await close()
-      lent = false
+      // The engine closes the one before once more.
+      if (lent === database) lent = undefined
     }
     return database
   } catch (error) {
-    lent = false
+    lent = undefined
     throw error
   }
 }

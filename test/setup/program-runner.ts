@@ -1,11 +1,13 @@
 /**
- * Runs programs from the working directory, each in a thread of its own, and prints a line of JSON for each. A thread ends
- * as a process does: when nothing keeps it alive. It is started and warm in a fifth of the time.
+ * Runs programs from the working directory, one after the other in this process, and prints a line of JSON for each. Their
+ * temporary databases stand on one engine that goes back to its beginning: an engine and an import of the package for each
+ * program would be ten times the work. Those named after `--alone` have a thread and an engine of their own.
  */
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { connect } from 'tsdbkit'
+import type { EmbeddedDatabase as Embedded, EmbeddedOptions } from '../../src/embedded/embedded-database.ts'
+import type { RewindableEngine as Rewindable } from '../../src/embedded/rewindable-engine.ts'
 
 export interface ProgramOutcome {
   readonly name: string
@@ -14,10 +16,66 @@ export interface ProgramOutcome {
   readonly error: string
 }
 
-const AT_ONCE = 2
 const LIMIT_MS = 60_000
 
-async function run(name: string): Promise<ProgramOutcome> {
+/** The files that `tsdbkit` runs, which hold the same classes for the programs. */
+const built = (file: string): string => pathToFileURL(`node_modules/tsdbkit/dist/embedded/${file}`).href
+const { EmbeddedDatabase }: { EmbeddedDatabase: { open(options: EmbeddedOptions): Promise<Embedded> } } = await import(
+  built('embedded-database.js')
+)
+const { RewindableEngine }: { RewindableEngine: typeof Rewindable } = await import(built('rewindable-engine.js'))
+
+const engine = new RewindableEngine(() => undefined)
+let lent: Embedded | 'soon' | undefined
+const openOwn = EmbeddedDatabase.open.bind(EmbeddedDatabase)
+EmbeddedDatabase.open = async (options) => {
+  // A second one beside it, and one that is to stay, are opened as ever.
+  if (lent !== undefined || options.directory !== undefined) return openOwn(options)
+  lent = 'soon'
+  const { jobs = false } = options
+  const database = await engine.next({ ...options, jobs: options.clock === undefined && jobs })
+  lent = database
+  const close = database.close.bind(database)
+  database.close = async () => {
+    await close()
+    // The engine closes the one before once more.
+    if (lent === database) lent = undefined
+  }
+  return database
+}
+
+async function runHere(name: string): Promise<ProgramOutcome> {
+  const errors: string[] = []
+  const fail = (error: unknown): void => {
+    errors.push(error instanceof Error ? (error.stack ?? String(error)) : String(error))
+  }
+  let output = ''
+  const { write } = process.stdout
+  process.stdout.write = (bytes: Uint8Array | string): boolean => {
+    output += typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString()
+    return true
+  }
+  process.on('unhandledRejection', fail).on('uncaughtException', fail)
+  let limit: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    limit = setTimeout(() => reject(new Error(`it has not ended after ${LIMIT_MS / 1000} s`)), LIMIT_MS)
+  })
+  try {
+    await Promise.race([import(pathToFileURL(name).href), late])
+    // What it left running has a turn to fail.
+    await new Promise(setImmediate)
+    if (lent !== undefined) fail('it left its database open')
+  } catch (error) {
+    fail(error)
+  } finally {
+    clearTimeout(limit)
+    process.stdout.write = write
+    process.off('unhandledRejection', fail).off('uncaughtException', fail)
+  }
+  return { name, output, error: errors.join('\n') }
+}
+
+async function runAlone(name: string): Promise<ProgramOutcome> {
   const thread = new Worker(pathToFileURL(name), { stdout: true, stderr: true })
   const errors: string[] = []
   const limit = setTimeout(() => {
@@ -32,13 +90,9 @@ async function run(name: string): Promise<ProgramOutcome> {
   return { name, output, error: errors.join('\n') }
 }
 
-// Open all the time: engines of one process share their compiled code as long as one of them is there.
-const db = await connect('embedded:')
-const waiting = process.argv.slice(2)
-async function work(): Promise<void> {
-  for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-    process.stdout.write(`${JSON.stringify(await run(name))}\n`)
-  }
+let run = runHere
+for (const name of process.argv.slice(2)) {
+  if (name === '--alone') run = runAlone
+  else process.stdout.write(`${JSON.stringify(await run(name))}\n`)
 }
-await Promise.all(Array.from({ length: AT_ONCE }, work))
-await db.close()
+await engine.close()
