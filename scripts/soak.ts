@@ -56,7 +56,7 @@ interface Figures {
 const between = ([least, most]: readonly [number, number]): number => least + Math.random() * (most - least)
 
 function start(directory: string, mode: string, round: number): ChildProcess {
-  return spawn(process.execPath, ['--import', 'tsx', WRITER, directory, mode, String(round)], {
+  return spawn(process.execPath, [...process.execArgv, WRITER, directory, mode, String(round)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
 }

@@ -11,6 +11,7 @@ import { isAbandoned, LOCK_FILE, lockDirectory } from '../../src/embedded/direct
 import { requireNode } from '../../src/embedded/embedded-database.ts'
 import { isErrno } from '../../src/embedded/make-directory.ts'
 import { connect, type TimescaleError } from '../../src/index.ts'
+import { shortLife } from '../setup/short-life.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let scratch: string
@@ -33,7 +34,7 @@ test('an error of the system is known in any realm: jest runs tests in one that 
 /** Runs a program against the built package in a process of its own; gives what it printed. */
 function run(program: string, options: { readonly uid?: number; readonly env?: NodeJS.ProcessEnv } = {}): string {
   const text = `import { connect } from ${JSON.stringify(join(root, 'dist/index.js'))}\n${program}`
-  return execFileSync(process.execPath, ['--input-type=module', '-e', text], {
+  return execFileSync(process.execPath, [...shortLife, '--input-type=module', '-e', text], {
     encoding: 'utf8',
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -183,7 +184,10 @@ describe('one clear error for', () => {
         symlinkSync(join(root, 'node_modules', name), join(bare, 'node_modules', name))
     const text = `import { connect } from ${JSON.stringify(join(bare, 'dist/index.js'))}
 ${attempt(join(scratch, 'none'))}`
-    const answer = execFileSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8', cwd: bare })
+    const answer = execFileSync(process.execPath, [...shortLife, '--input-type=module', '-e', text], {
+      encoding: 'utf8',
+      cwd: bare,
+    })
     expect(answer).toContain('UnsupportedError PACKAGE_MISSING')
     expect(answer).toContain('npm install')
   })

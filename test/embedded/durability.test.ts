@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { shortLife } from '../setup/short-life.ts'
 
 /** Prints each sync after it was really made, with its file; loaded into the program and into its worker. */
 const TRACER = `
@@ -52,7 +53,13 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 /** The lines a program prints that commits five times; `sync FILE` stands where a file was synced. */
 function trace(durability: 'fsync' | 'process'): string[] {
-  const given = ['--require', join(scratch, 'tracer.cjs'), join(scratch, 'program.mjs'), join(scratch, durability)]
+  const given = [
+    ...shortLife,
+    '--require',
+    join(scratch, 'tracer.cjs'),
+    join(scratch, 'program.mjs'),
+    join(scratch, durability),
+  ]
   const output = execFileSync(process.execPath, [...given, durability], { encoding: 'utf8', timeout: 30_000 })
   return output.trimEnd().split('\n')
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type ConnectOptions, connect } from '../../src/index.ts'
+import { shortLife } from '../setup/short-life.ts'
 import { runsAfter, runsOf } from './job-runs.ts'
 
 const MODULE = new URL('../../dist/index.js', import.meta.url).href
@@ -30,7 +31,7 @@ test('a kill in the middle of a job leaves a crash, and the job is due again', a
   const directory = join(place, 'killed')
   const child = spawn(
     process.execPath,
-    ['--input-type=module', '-e', program(directory, `${setUp} setInterval(() => 0, 1000)`)],
+    [...shortLife, '--input-type=module', '-e', program(directory, `${setUp} setInterval(() => 0, 1000)`)],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
     },
@@ -62,7 +63,7 @@ test('an endless job keeps no process alive, and close() does not wait for it', 
   const directory = join(place, 'endless')
   const output = execFileSync(
     process.execPath,
-    ['--input-type=module', '-e', program(directory, `${setUp} await wait(1200)`)],
+    [...shortLife, '--input-type=module', '-e', program(directory, `${setUp} await wait(1200)`)],
     {
       encoding: 'utf8',
       timeout: 40_000,
@@ -71,7 +72,12 @@ test('an endless job keeps no process alive, and close() does not wait for it', 
   expect(Number(output)).toBeGreaterThanOrEqual(1000)
   const closed = execFileSync(
     process.execPath,
-    ['--input-type=module', '-e', program(directory, `await wait(800); await db.close(); console.log('closed')`)],
+    [
+      ...shortLife,
+      '--input-type=module',
+      '-e',
+      program(directory, `await wait(800); await db.close(); console.log('closed')`),
+    ],
     { encoding: 'utf8', timeout: 40_000 },
   )
   expect(closed).toBe('closed\n')
@@ -104,7 +110,7 @@ test('a kill at any point loses no job and counts no run that was not', { timeou
       await db.executeQuery("select add_job('short', '20 ms', fixed_schedule => false) from generate_series(1, 5)")
     console.log('up'); setInterval(() => 0, 1000)`
   for (let round = 0; round < 2; round++) {
-    const child = spawn(process.execPath, ['--input-type=module', '-e', program(directory, many)], {
+    const child = spawn(process.execPath, [...shortLife, '--input-type=module', '-e', program(directory, many)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     await once(child.stdout, 'data')

@@ -17,6 +17,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cacheDirectory, packDirectory, unpack } from '../../src/embedded/template.ts'
 import { connect } from '../../src/index.ts'
+import { shortLife } from '../setup/short-life.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let scratch: string
@@ -31,7 +32,7 @@ async function start(cache: string): Promise<{ stdout: string; stderr: string }>
     const db = await connect('embedded:')
     console.log((await db.sql\`select count(*)::int as n from pg_extension where extname = 'timescaledb' and extnamespace = 'public'::regnamespace\`)[0].n)
     await db.close()`
-  return promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+  return promisify(execFile)(process.execPath, [...shortLife, '--input-type=module', '-e', program], {
     env: { ...process.env, XDG_CACHE_HOME: cache },
     timeout: 90_000,
   })

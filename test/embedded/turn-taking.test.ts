@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect, type Database } from '../../src/index.ts'
+import { shortLife } from '../setup/short-life.ts'
 
 let db: Database
 
@@ -162,7 +163,10 @@ test('the refusal comes also where nothing else keeps the process alive', () => 
     await db.transaction(async (tx) => { await tx.sql\`select 1\`; await db.sql\`select 1\` }).catch((error) => console.log(error.code))
     await db.close()`
   const run = (text: string): string =>
-    execFileSync(process.execPath, ['--input-type=module', '-e', text], { encoding: 'utf8', timeout: 20_000 })
+    execFileSync(process.execPath, [...shortLife, '--input-type=module', '-e', text], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    })
   expect(run(program)).toBe('CONNECTION_BUSY\n')
 })
 

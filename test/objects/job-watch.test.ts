@@ -7,6 +7,7 @@ import { stuckLimit } from '../../src/objects/job-problem.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabases } from '../../src/testing.ts'
 import { startPostgres } from '../setup/postgres.ts'
+import { shortLife } from '../setup/short-life.ts'
 
 const schema = 'Test 1.a'
 const procedure = { schema, name: "It's" }
@@ -201,7 +202,7 @@ describe('a watch', () => {
       db.watchJobs({ onProblem() {}, intervalMs: 50 })
       await new Promise((resolve) => setTimeout(resolve, 300))`
     const cwd = fileURLToPath(new URL('../..', import.meta.url))
-    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+    const { status, stderr } = spawnSync(process.execPath, [...shortLife, '--input-type=module', '-e', code], {
       cwd,
       timeout: 60_000,
       encoding: 'utf8',

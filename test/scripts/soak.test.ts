@@ -2,10 +2,11 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { shortLife } from '../setup/short-life.ts'
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/soak.ts', import.meta.url))
 const node = (...args: string[]): Promise<{ stdout: string }> =>
-  promisify(execFile)(process.execPath, ['--import', 'tsx', SCRIPT, ...args])
+  promisify(execFile)(process.execPath, [...shortLife, '--import', 'tsx', SCRIPT, ...args])
 
 /** The number that the closing table gives for `name`. */
 function figure(output: string, name: string): number {

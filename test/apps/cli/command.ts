@@ -10,6 +10,7 @@ import { run } from '../../../src/apps/cli/run.ts'
 import type { EmbeddedDatabase } from '../../../src/embedded/embedded-database.ts'
 import { connect, type Database, sql } from '../../../src/index.ts'
 import { lendEngine } from '../../setup/database.ts'
+import { shortLife } from '../../setup/short-life.ts'
 
 /** The built program, as `npm` installs it. */
 export const program: string = fileURLToPath(new URL('../../../dist/apps/cli/main.js', import.meta.url))
@@ -31,7 +32,7 @@ export interface CommandOptions {
 export async function tsdb(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
   const cwd = mkdtempSync(join(tmpdir(), 'tsdb-cli-'))
   const env = { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env }
-  const child = spawn(process.execPath, [program, ...args], { cwd, env })
+  const child = spawn(process.execPath, [...shortLife, program, ...args], { cwd, env })
   const output = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text

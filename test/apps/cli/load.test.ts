@@ -1,11 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { sql } from '../../../src/index.ts'
+import { shortLife } from '../../setup/short-life.ts'
 import { CommandDatabase, program, tsdb } from './command.ts'
 
 let database: CommandDatabase
@@ -163,7 +164,7 @@ describe('generate, load and export', wait, () => {
 describe('Ctrl-C', wait, () => {
   /** Interrupts a command when it has written something to the table. */
   async function interrupted(args: readonly string[], table: string): Promise<{ code: number | null; stderr: string }> {
-    const child = spawn(process.execPath, [program, ...args], {
+    const child = spawn(process.execPath, [...shortLife, program, ...args], {
       env: { ...process.env, TSDB_URL: database.url },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
@@ -175,6 +176,17 @@ describe('Ctrl-C', wait, () => {
     while ((await count(table)) === 0 && child.exitCode === null) await new Promise((next) => setTimeout(next, 30))
     child.kill('SIGINT')
     return { code: await ended, stderr }
+  }
+
+  /** Acts when a file of this name, not yet in its place, has grown to 100 kB. */
+  function whenWriting(name: string, act: () => void): void {
+    const look = setInterval(() => {
+      const partial = readdirSync(directory).find((each) => each.includes(name) && each !== `${name}.csv`)
+      if (partial === undefined || (statSync(file(partial), { throwIfNoEntry: false })?.size ?? 0) < 100_000) return
+      clearInterval(look)
+      act()
+    }, 30)
+    onTestFinished(() => clearInterval(look))
   }
 
   test('ends a load cleanly and says how to go on, and the same command goes on', async () => {
@@ -219,7 +231,7 @@ describe('Ctrl-C', wait, () => {
     writeFileSync(target, 'mine')
     expect(await tsdb(['generate', target])).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') })
     const outcome = await tsdb(['generate', target, '--yes', '--sensors', '1000', '--end', '2035-01-01'], {
-      onStart: (kill) => setTimeout(() => kill('SIGINT'), 3000),
+      onStart: (kill) => whenWriting('kept', () => kill('SIGINT')),
     })
     expect(outcome).toMatchObject({ code: 130, stdout: '' })
     expect(readdirSync(directory).filter((name) => name.includes('kept'))).toEqual(['kept.csv'])
@@ -228,8 +240,8 @@ describe('Ctrl-C', wait, () => {
 
   test('leaves nothing of an export', async () => {
     const target = file('endless.csv')
-    const outcome = await run(['export', target, 'select * from generate_series(1, 1000000000)'], {
-      onStart: (kill) => setTimeout(() => kill('SIGINT'), 4000),
+    const outcome = await run(['export', target, 'select generate_series(1, 1000000000)'], {
+      onStart: (kill) => whenWriting('endless', () => kill('SIGINT')),
     })
     expect(outcome).toMatchObject({ code: 130, stderr: expect.stringContaining('endless.csv is as it was before.') })
     expect(readdirSync(directory).filter((name) => name.includes('endless'))).toEqual([])
@@ -253,7 +265,9 @@ test.skipIf(!hasTerminal)(
     const table = database.name('Bar')
     await tsdb(['generate', file('bar.csv'), '--sensors', '10'])
     const args = ['load', file('bar.csv'), '--table', table, '--create', '--batch-bytes', '100000', '--parallel', '1']
-    const command = [process.execPath, program, ...args].map((part) => `'${part.replaceAll("'", String.raw`'\''`)}'`)
+    const command = [process.execPath, ...shortLife, program, ...args].map(
+      (part) => `'${part.replaceAll("'", String.raw`'\''`)}'`,
+    )
     const env = { PATH: process.env['PATH'], TERM: 'xterm', SHELL: '/bin/sh', TSDB_URL: database.url }
     const child = spawn('script', ['-qefc', command.join(' '), '/dev/null'], {
       env,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { shortLife } from '../../setup/short-life.ts'
 import { program, tsdb, tsdbHere } from './command.ts'
 
 let directory: string
@@ -20,7 +21,7 @@ async function start(
 ): Promise<{ readonly says: Record<string, unknown>; readonly end: (signal: NodeJS.Signals) => Promise<string> }> {
   const child = spawn(
     process.execPath,
-    [program, '-t', `embedded:${join(directory, 'db')}`, '--json', 'serve', ...args],
+    [...shortLife, program, '-t', `embedded:${join(directory, 'db')}`, '--json', 'serve', ...args],
     {
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
     },

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { shortLife } from '../../setup/short-life.ts'
 import { CommandDatabase, type Outcome, program } from './command.ts'
 import { hasTmux, Screen } from './screen.ts'
 
@@ -114,7 +115,10 @@ describe('from standard input', { timeout: 60_000 }, () => {
 describe.skipIf(!hasTmux)('in a terminal', { timeout: 90_000 }, () => {
   const open = async (height = 40): Promise<Screen> => {
     const env = { TSDB_URL: database.url, XDG_STATE_HOME: state }
-    const screen = new Screen(`'${process.execPath}' '${program}' shell`, env, { width: 100, height })
+    const screen = new Screen(`'${process.execPath}' ${shortLife.join(' ')} '${program}' shell`, env, {
+      width: 100,
+      height,
+    })
     await screen.shows(/=>$/)
     screen.enter(path)
     await screen.shows(/SET\n\S+=>$/)

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '../../../src/index.ts'
+import { shortLife } from '../../setup/short-life.ts'
 import { program, tsdb } from './command.ts'
 
 const quiet = { onProgress: () => undefined, durability: 'process' } as const
@@ -34,7 +35,7 @@ if (!hasTerminal) process.stdout.write('Skipped: the tests in a terminal (script
 
 /** Runs `tsdb` in a terminal, answers its question, and gives what the terminal showed. */
 async function inTerminal(args: readonly string[], answer: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const command = [process.execPath, program, '-t', target, ...args].map((part) => `'${part}'`).join(' ')
+  const command = [process.execPath, ...shortLife, program, '-t', target, ...args].map((part) => `'${part}'`).join(' ')
   const child = spawn('script', ['-qefc', command, '/dev/null'], {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], TERM: 'xterm', SHELL: '/bin/sh', ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -98,7 +99,7 @@ describe('the embedded engine', () => {
 
 test('a reader that goes away early is no failure', async () => {
   const sql = "select repeat('x', 200) as line from generate_series(1, 20000)"
-  const command = `'${process.execPath}' '${program}' -t '${target}' sql "${sql}" --csv | head -n 1; echo "$?"`
+  const command = `'${process.execPath}' ${shortLife.join(' ')} '${program}' -t '${target}' sql "${sql}" --csv | head -n 1; echo "$?"`
   const output = execFileSync('bash', ['-o', 'pipefail', '-c', command], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
