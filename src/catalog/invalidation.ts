@@ -85,14 +85,23 @@ export function bucketEndSql(aggregate: ContinuousAggregate, start: Sql): Sql {
  * What the server has written down as changed and not yet refreshed: columns `low` and `high`, both included. What was
  * never refreshed is among it, from the server's earliest time and to its last.
  */
-export function invalidationSql({ sourceStorage, materialization }: ContinuousAggregate): Sql {
+export function invalidationSql(aggregate: ContinuousAggregate): Sql {
+  return sql`${hypertableInvalidationSql(aggregate)} union all ${materializationInvalidationSql(aggregate)}`
+}
+
+/** The part of {@link invalidationSql} that the server has not yet handed on to the aggregates of the hypertable. */
+export function hypertableInvalidationSql({ sourceStorage }: ContinuousAggregate): Sql {
   return sql`
     select l.lowest_modified_value as low, l.greatest_modified_value as high
     from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log l
     join _timescaledb_catalog.hypertable h on h.id = l.hypertable_id
-    where h.schema_name = ${sourceStorage.schema} and h.table_name = ${sourceStorage.name}
-    union all
-    select l.lowest_modified_value, l.greatest_modified_value
+    where h.schema_name = ${sourceStorage.schema} and h.table_name = ${sourceStorage.name}`
+}
+
+/** The part of {@link invalidationSql} that is the aggregate's own. */
+export function materializationInvalidationSql({ materialization }: ContinuousAggregate): Sql {
+  return sql`
+    select l.lowest_modified_value as low, l.greatest_modified_value as high
     from _timescaledb_catalog.continuous_aggs_materialization_invalidation_log l
     join _timescaledb_catalog.hypertable h on h.id = l.materialization_id
     where h.schema_name = ${materialization.schema} and h.table_name = ${materialization.name}`

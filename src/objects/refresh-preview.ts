@@ -4,9 +4,10 @@ import { type Dimension, isIntegerTime, listDimensions } from '../catalog/dimens
 import {
   type BucketSql,
   fromInternalSql,
+  hypertableInvalidationSql,
   type InternalRange,
-  invalidationSql,
   isWithin,
+  materializationInvalidationSql,
   mergeRanges,
   readBucketSql,
   readInvalidRanges,
@@ -250,22 +251,33 @@ async function listBatches(
   const edge = (name: string): Sql =>
     sql.raw(`coalesce(c.range_${name}_integer, _timescaledb_functions.time_to_internal(c.range_${name}))`)
   const { rows } = await session.query<{ low: string; high: string }>(sql`
-    select b.low::text as low, least(b.low + ${String(size)}::bigint, ${String(end)}::bigint)::text as high
-    from generate_series(${String(start)}::bigint, ${String(end)}::bigint, ${String(size)}::bigint) b(low)
+    with b as (
+      select low, least(low::numeric + ${String(size)}::bigint, ${String(end)}::bigint)::bigint as high
+      from generate_series(${String(start)}::bigint, ${String(end - 1n)}::bigint, ${String(size)}::bigint) low
+    ), i as (${looselyInvalidSql(aggregate)})
+    select b.low::text as low, b.high::text as high from b
     where exists (
       select from timescaledb_information.chunks c
       where c.hypertable_schema = ${source.schema} and c.hypertable_name = ${source.name}
-        and ${edge('start')} < least(b.low + ${String(size)}::bigint, ${String(end)}::bigint) and ${edge('end')} > b.low
-    ) and exists (
-      select from (${invalidationSql(aggregate)}) i
-      where i.low < least(b.low + ${String(size)}::bigint, ${String(end)}::bigint) and i.high > b.low and i.high > i.low
-    ) and b.low < ${String(end)}::bigint
+        and ${edge('start')} < b.high and ${edge('end')} > b.low
+    ) and exists (select from i where i.low < b.high and i.high > b.low and i.high > i.low)
     order by b.low`)
   const batches = rows.map((row) => ({ low: BigInt(row.low), high: BigInt(row.high) }))
   return batches.map((batch, index) => ({
     low: index === 0 && low === undefined ? reach.low : batch.low,
     high: index === batches.length - 1 && high === undefined ? reach.high : batch.high + extra,
   }))
+}
+
+/**
+ * What the server takes as changed where it makes batches: all that was written to the hypertable is one range there,
+ * from the first change to the last, and the last instant of a range does not count.
+ */
+function looselyInvalidSql(aggregate: ContinuousAggregate): Sql {
+  return sql`
+    select min(l.low) as low, max(l.high) as high from (${hypertableInvalidationSql(aggregate)}) l where l.high >= l.low
+    union all
+    select l.low, l.high from (${materializationInvalidationSql(aggregate)}) l`
 }
 
 /** The parts of the ranges within another one. */
