@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { cancelledError, isSerializationFailure } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import { BatchError, ConnectionError, QueryError, TimescaleError, UsageError } from '../errors.ts'
+import { counted } from '../sql/counted.ts'
 
 /** What a load that failed leaves behind. */
 export interface Kept {
@@ -17,9 +18,15 @@ export interface Kept {
 export function explainFailure(error: unknown, session: Session, kept: Kept): unknown {
   const parts: string[] = []
   if (!session.inTransaction) {
-    if (kept.written > 0) parts.push(`${kept.written} rows of other batches are written and stay.`)
+    if (kept.written > 0)
+      parts.push(
+        `${counted(kept.written, 'row')} of other batches ${kept.written === 1 ? 'is written and stays' : 'are written and stay'}.`,
+      )
     else if (kept.created) parts.push('The table was created and stays.')
-    if (kept.decompressed > 0) parts.push(`${kept.decompressed} chunks that were decompressed for it stay so.`)
+    if (kept.decompressed > 0)
+      parts.push(
+        `${counted(kept.decompressed, 'chunk')} decompressed for it ${kept.decompressed === 1 ? 'stays' : 'stay'} so.`,
+      )
   }
   const hint = kept.created && error instanceof BatchError ? (error.hint ?? sampleHint) : undefined
   if (parts.length === 0 && hint === undefined) return error

@@ -5,6 +5,7 @@ import { type Job, listJobs } from '../catalog/job.ts'
 import { jobErrors, jobHistory } from '../catalog/job-history.ts'
 import { ifThere, type RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
+import { counted } from '../sql/counted.ts'
 import { sql } from '../sql/template.ts'
 import type { TimeInput } from '../sql/time-expression.ts'
 import { previewPolicy } from './policy-preview.ts'
@@ -143,7 +144,7 @@ async function findIdle(session: Session, job: Job, memory: JobMemory | undefine
     })
     if (left.length === 0) return undefined
     const verb = kind === 'retention' ? 'dropped' : 'compressed'
-    const message = `Its last run succeeded, but has left ${left.length} chunks that are old enough to be ${verb}, from ${left[0]?.chunkName} on.`
+    const message = `Its last run succeeded, but has left ${counted(left.length, 'chunk')} that ${left.length === 1 ? 'is' : 'are'} old enough to be ${verb}, from ${left[0]?.chunkName} on.`
     return { kind: 'no-progress', message, since }
   }
   if (kind !== 'refresh' || memory === undefined) return undefined

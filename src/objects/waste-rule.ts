@@ -1,6 +1,7 @@
 /** Policies that waste work or space. */
 import { getChunkInfo } from '../catalog/chunk.ts'
 import { isIntegerTime } from '../catalog/dimension.ts'
+import { counted } from '../sql/counted.ts'
 import { formatName } from '../sql/identifier.ts'
 import { toInternalRange } from './kept-history.ts'
 import { alterConfigSql, describeLength, describeTime, type PolicyFinding, type RuleContext } from './policy-finding.ts'
@@ -41,7 +42,7 @@ async function tooLate(
     relation: node.relation,
     jobId: node.compression?.jobId,
     reason: `Chunks of ${formatName(node.relation)} are compressed after ${after}, but dropped after ${drop}: none is ever compressed.`,
-    evidence: `${chunks.filter(({ isCompressed }) => !isCompressed).length} of its ${chunks.length} chunks are not compressed, ${bytes} bytes in all.`,
+    evidence: `${chunks.filter(({ isCompressed }) => !isCompressed).length} of its ${counted(chunks.length, 'chunk')} are not compressed, ${bytes} bytes in all.`,
     fix: alterPolicy({ session, capabilities, node }, { compress_after: toConfigSpan(node.columnType, half) }),
   }
 }
@@ -128,7 +129,7 @@ async function findGrowth({ session, capabilities, node }: RuleContext): Promise
       relation: node.relation,
       jobId: undefined,
       reason: `${formatName(node.relation)} has neither a retention nor a compression policy: it grows without bound.`,
-      evidence: `${chunks.length} chunks of ${describeLength(node.columnType, age)}, ${bytes} bytes${perYear}.`,
+      evidence: `${counted(chunks.length, 'chunk')} of ${describeLength(node.columnType, age)}, ${bytes} bytes${perYear}.`,
       fix: addRetentionPolicySql(
         capabilities,
         node.relation,

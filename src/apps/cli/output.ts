@@ -32,7 +32,7 @@ export function printRows(command: Command, columns: readonly string[], rows: Ro
   else if (format === 'chart' && rows.length > 0) printChart(command, columns, rows, drawn)
   else if (format === 'csv') {
     const lines = [columns, ...rows.map((row) => columns.map((column) => row[column]))]
-    process.stdout.write(lines.map((cells) => `${cells.map(formatCsv).join(',')}\r\n`).join(''))
+    process.stdout.write(lines.map(csvLine).join(''))
   } else if (rows.length === 0) print('No rows.')
   else printTable(columns, rows)
 }
@@ -107,6 +107,11 @@ export function formatCell(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value, toJson) : String(value)
 }
 
+/** A line of CSV with its end. */
+export function csvLine(cells: readonly unknown[]): string {
+  return `${cells.map(formatCsv).join(',')}\r\n`
+}
+
 /** RFC 4180; an empty text is quoted, so that it differs from NULL. */
 function formatCsv(value: unknown): string {
   const text = formatCell(value)
@@ -118,6 +123,11 @@ export function formatDifferences(
   differences: readonly { readonly setting: string; readonly existing: string; readonly wanted: string }[],
 ): string {
   return differences.map((one) => ` ${one.setting} is ${one.existing}, not ${one.wanted}.`).join('')
+}
+
+/** A number with its noun: `1 chunk`, `1,234 chunks`. */
+export function formatCount(value: number, noun: string): string {
+  return `${value.toLocaleString('en-US')} ${noun}${value === 1 ? '' : 's'}`
 }
 
 /** Bytes as people read them: `1.5 MB`. */

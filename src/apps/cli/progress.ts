@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import { SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
 import type { GlobalOptions } from './open.ts'
-import { formatBytes } from './output.ts'
+import { formatBytes, formatCount } from './output.ts'
 
 /** How far a transfer of rows is. */
 export interface Transfer {
@@ -63,7 +63,7 @@ function lines(label: string): TransferProgress {
 function describe(transfer: Transfer): string {
   const { rows, bytes, totalBytes, seconds, limit } = transfer
   const rate = seconds > 0 ? Math.round(rows / seconds) : 0
-  const parts = [`${count(rows)} rows`, formatBytes(bytes), `${count(rate)} rows/s`]
+  const parts = [formatCount(rows, 'row'), formatBytes(bytes), `${count(rate)} rows/s`]
   if (totalBytes !== undefined && bytes > 0) {
     parts.push(`${duration((seconds * Math.max(0, totalBytes - bytes)) / bytes)} left`)
   }

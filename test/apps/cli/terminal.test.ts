@@ -12,6 +12,7 @@ const quiet = { onProgress: () => undefined, durability: 'process' } as const
 
 let directory: string
 let target: string
+let slow: number
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'tsdb-cli-terminal-'))
   target = `embedded:${join(directory, 'db')}`
@@ -19,6 +20,8 @@ beforeAll(async () => {
   await db.sql`create table t (time timestamptz not null)`
   await db.createHypertable('t', { timeColumn: 'time', chunkTimeInterval: '1 day' })
   await db.sql`insert into t values ('2025-01-01'), ('2025-01-02')`
+  await db.executeQuery(`create procedure slow(int, jsonb) language sql as 'select pg_sleep(1.2)'`)
+  slow = (await db.addJob('slow', { scheduleInterval: '1 day', initialStart: '2999-01-01' })).jobId
   await db.addRetentionPolicy('t', { dropAfter: '1 day', initialStart: '2025-01-01' })
 })
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -57,7 +60,7 @@ describe.skipIf(!hasTerminal)('in a terminal', { timeout: 60_000 }, () => {
 
   test('a question is asked, and anything but yes does nothing', async () => {
     const shown = await inTerminal(['chunk', 'drop', 't', '--older-than', '2025-01-02'], 'n\r')
-    expect(shown).toContain('1 chunks of t with')
+    expect(shown).toContain('1 chunk of t with')
     expect(shown).toContain(`${red}error[NOT_CONFIRMED]`)
     expect(shown).toMatch(/Not confirmed; nothing was done\.[\s\S]*=> 1$/)
     const asked = await inTerminal(['hypertable', 'drop', 't'], '\r', { NO_COLOR: '1' })
@@ -71,7 +74,17 @@ describe.skipIf(!hasTerminal)('in a terminal', { timeout: 60_000 }, () => {
 
   test('yes does it', async () => {
     const shown = await inTerminal(['chunk', 'drop', 't', '--older-than', '2025-01-02'], 'y\r')
-    expect(shown).toMatch(/Dropped 1 chunks\.[\s\S]*=> 0$/)
+    expect(shown).toMatch(/Dropped 1 chunk\.[\s\S]*=> 0$/)
+  })
+
+  test('a long statement shows its time on one line, which is gone at the end', async () => {
+    const shown = (await inTerminal(['job', 'run', String(slow)], '', { NO_COLOR: '1' })).replaceAll(
+      '\r\u001b[K',
+      '<line>',
+    )
+    expect(shown).toMatch(/<line>\S Job \d+ runs: 1 s, Ctrl-C cancels/)
+    expect(shown).toMatch(/<line>Job \d+ succeeded after 1\.\d s\.[\s\S]*=> 0$/)
+    expect(shown).not.toContain('\u001b[3')
   })
 })
 

@@ -126,11 +126,16 @@ test('watch tells a problem on the terminal and to a web hook, which may be slow
 
   // Nobody listens there any more: it is said, without what is secret.
   await new Promise((resolve) => hook.close(resolve))
-  const last = await database.run(['watch', '--once', '--webhook', url])
+  const last = await database.run(['watch', '--once', '--csv', '--webhook', url])
   expect(last.code).toBe(1)
-  expect(last.stdout).toContain(`[${failing}]`)
+  expect(last.stdout).toMatch(/^at,type,kind,jobId,name,relation,message,since\r\n/)
+  expect(last.stdout).toMatch(new RegExp(`^\\d{4}-[^,]+Z,opened,failing,${failing},[^,]+\\[${failing}\\],`, 'm'))
   expect(last.stderr).toContain(`warning: an event was not posted to 127.0.0.1:${port}: ECONNREFUSED`)
   expect(last.stderr).not.toMatch(/cret|t0ken/)
+  expect(await database.run(['watch', '--chart'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('hint: tsdb job list --chart'),
+  })
   expect((await database.run(['watch', '--webhook', 'ftp://me:secret@host/'])).stderr).not.toContain('secret')
   await db.deleteJob(failing)
 })

@@ -10,6 +10,7 @@ import {
 } from '../../../index.ts'
 import { collect, collectColumns, given, parseAggregations, parseSpan, parseTime } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
+import { withElapsed } from '../elapsed.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatDifferences, formatObject, printFields, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript, printSteps } from '../script.ts'
@@ -192,7 +193,8 @@ async function refresh(view: string, options: RefreshOptions, command: Command):
       const typed = { ...window, timeType: timeTypeOf(bucketColumnType) }
       return printScript(command, [refreshContinuousAggregateSql(await db.capabilities(), view, typed)])
     }
-    const result = await db.refreshContinuousAggregate(view, { ...window, signal })
+    const run = () => db.refreshContinuousAggregate(view, { ...window, signal })
+    const result = await withElapsed(`Refreshing ${view}`, run)
     printResult(command, result, result.refreshed ? `Refreshed ${formatObject(result)}.` : 'It was up to date.')
   })
 }

@@ -15,7 +15,7 @@ import {
 import { given, parseTime } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatBytes, formatObject, printResult, printRows } from '../output.ts'
+import { addFormats, formatBytes, formatCount, formatObject, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript, printSteps } from '../script.ts'
 
 const TIMES = `
@@ -129,7 +129,11 @@ async function change(verb: Verb, names: string[], options: ChangeOptions, comma
     const done = await (verb === 'compress' ? db.compressChunks : db.decompressChunks)
       .call(db, name, rangeOptions)
       .finally(progress.stop)
-    printResult(command, done, `${verb === 'compress' ? 'Compressed' : 'Decompressed'} ${done.length} chunks.`)
+    printResult(
+      command,
+      done,
+      `${verb === 'compress' ? 'Compressed' : 'Decompressed'} ${formatCount(done.length, 'chunk')}.`,
+    )
   })
 }
 
@@ -231,7 +235,7 @@ async function drop(name: string, options: DropOptions, command: Command): Promi
     if (options.dryRun === true) return printDrop(db, name, bounds, command)
     await confirm(command, `${await describeDrop(db, name, bounds)} Drop them?`, signal)
     const dropped = await db.dropChunks(name, { ...bounds, signal })
-    printResult(command, dropped, `Dropped ${dropped.length} chunks.`)
+    printResult(command, dropped, `Dropped ${formatCount(dropped.length, 'chunk')}.`)
   })
 }
 
@@ -249,5 +253,6 @@ async function describeDrop(db: Database, name: string, bounds: DropChunksOption
   if (olderThan === undefined && newerThan === undefined) return `Chunks of ${name} by the time they were made.`
   const chunks = await db.getChunkInfo(name, given({ olderThan, newerThan }))
   const bytes = chunks.reduce((sum, chunk) => sum + chunk.totalBytes, 0)
-  return `${chunks.length} chunks of ${name} with ${formatBytes(bytes)} lie within the bounds.`
+  const lie = chunks.length === 1 ? 'lies' : 'lie'
+  return `${formatCount(chunks.length, 'chunk')} of ${name} with ${formatBytes(bytes)} ${lie} within the bounds.`
 }

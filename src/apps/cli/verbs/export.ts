@@ -4,7 +4,7 @@ import { type ExportOptions, type ExportReport, sql, UsageError } from '../../..
 import { collect, given, parseNumber } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { formatBytes, printResult } from '../output.ts'
+import { formatBytes, formatCount, printResult } from '../output.ts'
 import { count, duration, showTransfer } from '../progress.ts'
 import { Interrupted } from '../report.ts'
 
@@ -85,7 +85,7 @@ async function runExport(file: string, statement: string | undefined, flags: Fla
 function announce(command: Command, file: string, report: ExportReport): void {
   const { rows, bytes, format, seconds, limit } = report
   const rate = count(Math.round(rows / Math.max(seconds.total, 0.001)))
-  const size = `${count(rows)} rows, ${formatBytes(bytes)} of ${format}`
+  const size = `${formatCount(rows, 'row')}, ${formatBytes(bytes)} of ${format}`
   const sentence = `${size} in ${duration(seconds.total)} (${rate} rows/s, limit: ${limit}).`
   // Standard output is the file.
   if (file === '-') process.stderr.write(`${sentence}\n`)

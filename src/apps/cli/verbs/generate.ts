@@ -8,8 +8,8 @@ import { type GenerateOptions, generateReadings, type Reading, UsageError } from
 import { given, parseNumber } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
-import { printResult } from '../output.ts'
-import { count, duration, showTransfer } from '../progress.ts'
+import { formatCount, printResult } from '../output.ts'
+import { duration, showTransfer } from '../progress.ts'
 import { Interrupted } from '../report.ts'
 import { addDryRun, printSteps } from '../script.ts'
 
@@ -90,7 +90,7 @@ async function intoTable(table: string, options: GenerateOptions, command: Comma
       })
       .finally(progress.stop)
     const { rowsWritten, seconds } = report
-    printResult(command, report, `${table}: ${count(rowsWritten)} readings in ${duration(seconds.total)}.`)
+    printResult(command, report, `${table}: ${formatCount(rowsWritten, 'reading')} in ${duration(seconds.total)}.`)
   })
 }
 
@@ -121,7 +121,7 @@ async function intoFile(
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }
-  if (file !== '-') printResult(command, { file, rows: rows.count }, `${file}: ${count(rows.count)} readings.`)
+  if (file !== '-') printResult(command, { file, rows: rows.count }, `${file}: ${formatCount(rows.count, 'reading')}.`)
 }
 
 /** Writes a file, which has its name when it is whole, or to standard output. */

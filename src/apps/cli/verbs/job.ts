@@ -10,6 +10,7 @@ import {
 } from '../../../index.ts'
 import { collectList, given, JOB_ARGUMENT, parseJob } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
+import { withElapsed } from '../elapsed.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatObject, printFields, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
@@ -145,7 +146,7 @@ function addRun(job: Command): void {
     .action((id: number, options: { readonly dryRun?: boolean }, command: Command) =>
       withDatabase(command, async (db, signal) => {
         if (options.dryRun === true) return printScript(command, [runJobSql(await db.capabilities(), id)])
-        const result = await db.runJob(id, { signal })
+        const result = await withElapsed(`Job ${id} runs`, () => db.runJob(id, { signal }))
         const { outcome, durationMs, error } = result
         const ended = outcome === 'success' ? 'succeeded' : 'failed'
         printResult(command, result, `Job ${id} ${ended} after ${formatMs(durationMs)}.`)

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { type Database, type LoadOptions, type LoadReport, UsageError } from '../../../index.ts'
 import { collect, collectColumns, given, parseNumber, parseSpan, splitPair } from '../argument.ts'
 import { withDatabase } from '../open.ts'
-import { printResult } from '../output.ts'
+import { formatCount, printResult } from '../output.ts'
 import { count, duration, showTransfer } from '../progress.ts'
 import { Interrupted } from '../report.ts'
 import { addDryRun, printScript } from '../script.ts'
@@ -157,7 +157,7 @@ async function loadFile(
 function howToGoOn(file: string, written: number, importId: string | undefined): string {
   if (importId !== undefined) return `Run the same command again: it goes on where it stopped in ${file}.`
   if (written === 0) return 'Nothing is written.'
-  return `${count(written)} rows of ${file} are written and stay. With --import-id a load can be gone on with.`
+  return `${formatCount(written, 'row')} of ${file} ${written === 1 ? 'is' : 'are'} written and ${written === 1 ? 'stays' : 'stay'}. With --import-id a load can be gone on with.`
 }
 
 async function printPlan(
@@ -202,7 +202,7 @@ function sentence({
   const more = others.filter(([rows]) => rows > 0).map(([rows, what]) => `, ${count(rows)} ${what}`)
   const compressed = directCompress.batches > 0 ? ', compressed on the way in' : ''
   return (
-    `${file}: ${count(rowsWritten)} rows written${more.join('')} in ${duration(seconds.total)} (${rate} rows/s, limit: ` +
+    `${file}: ${formatCount(rowsWritten, 'row')} written${more.join('')} in ${duration(seconds.total)} (${rate} rows/s, limit: ` +
     `${limit}, ${path.kind}${compressed})${created ? '; the table is new' : ''}.`
   )
 }

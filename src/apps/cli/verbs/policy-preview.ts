@@ -8,7 +8,16 @@ import {
 } from '../../../index.ts'
 import { given, parseTime } from '../argument.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatBytes, formatCell, formatObject, formatOf, printFields, printRows } from '../output.ts'
+import {
+  addFormats,
+  formatBytes,
+  formatCell,
+  formatCount,
+  formatObject,
+  formatOf,
+  printFields,
+  printRows,
+} from '../output.ts'
 
 interface PreviewFlags {
   readonly at?: TimeInput
@@ -66,7 +75,7 @@ function printPreview(command: Command, preview: PolicyPreview): void {
     ['job', `${preview.jobId}, ${preview.kind} of ${formatObject(preview.relation)}`],
     ['run', `${preview.at.toISOString()}${preview.scheduled ? '' : ' (paused: only by hand)'}`],
     ...(refresh === undefined ? [] : refreshFields(refresh)),
-    [`would ${VERBS[preview.kind]}`, `${chunks.length} chunks, ${formatBytes(preview.bytes)}`],
+    [`would ${VERBS[preview.kind]}`, `${formatCount(chunks.length, 'chunk')}, ${formatBytes(preview.bytes)}`],
     ['rows', preview.rows],
     ...history.map((kept): [string, string] => [`kept by ${formatObject(kept)}`, formatKept(kept)]),
     ...(preview.kind === 'retention' && history.length === 0 && chunks.length > 0
@@ -88,5 +97,5 @@ function refreshFields(refresh: NonNullable<PolicyPreview['refresh']>): [string,
 
 function formatKept({ buckets, missing }: PolicyPreview['history'][number]): string {
   const ranges = missing.map(({ start, end }) => `${formatCell(start)} – ${formatCell(end)}`).join('; ')
-  return `${buckets} buckets${ranges === '' ? '' : `, but not what has changed in ${ranges}`}`
+  return `${formatCount(buckets, 'bucket')}${ranges === '' ? '' : `, but not what has changed in ${ranges}`}`
 }

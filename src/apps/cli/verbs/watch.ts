@@ -1,7 +1,8 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type JobEvent, UsageError } from '../../../index.ts'
 import { paint } from '../color.ts'
-import { type GlobalOptions, withDatabase } from '../open.ts'
+import { withDatabase } from '../open.ts'
+import { csvLine, formatObject, formatOf } from '../output.ts'
 import { WebHook } from '../web-hook.ts'
 
 interface Flags {
@@ -18,6 +19,7 @@ dropped or compressed, or buckets not refreshed), unreachable.
 Examples:
   tsdb watch
   tsdb watch --json --interval 60000
+  tsdb watch --csv >> problems.csv
   tsdb watch --webhook https://example.org/hook`
 
 /** `tsdb watch`: says when a job is in trouble. */
@@ -26,6 +28,8 @@ export function addWatch(command: Command): void {
     .option('--interval <ms>', 'the time between two looks', '30000')
     .option('--webhook <url>', 'post each event there as JSON, too')
     .option('--once', 'look once; the exit code is 1 where something is wrong')
+    .addOption(new Option('--chart').hideHelp())
+    .option('--csv', 'print a line of CSV for each event, after a header')
     .addHelpText('after', EXAMPLES)
     .action(runWatch)
 }
@@ -33,22 +37,44 @@ export function addWatch(command: Command): void {
 async function runWatch(flags: Flags, command: Command): Promise<void> {
   const intervalMs = /^\d+$/.test(flags.interval) ? Number(flags.interval) : Number.NaN
   const hook = flags.webhook === undefined ? undefined : new WebHook(parseUrl(flags.webhook))
-  const isJson = command.optsWithGlobals<GlobalOptions>().json === true
+  const format = formatOf(command)
+  if (format === 'chart') {
+    throw new UsageError('INVALID_OPTION', 'Problems that come one by one cannot be drawn.', {
+      hint: 'tsdb job list --chart draws the jobs; --json and --csv print the problems.',
+    })
+  }
   const tell = (event: JobEvent): void => {
-    process.stdout.write(`${isJson ? JSON.stringify(event) : formatEvent(event)}\n`)
+    process.stdout.write(WRITERS[format](event))
     hook?.post(event)
   }
+  if (format === 'csv') process.stdout.write(csvLine(COLUMNS))
   await withDatabase(command, async (db, signal) => {
     if (flags.once === true) {
       const problems = await db.listJobProblems()
       for (const problem of problems) tell({ type: 'opened', at: new Date(), problem })
       if (problems.length > 0) process.exitCode = 1
+      else if (format === 'text') process.stdout.write('No job is in trouble.\n')
     } else {
+      // Else a terminal stays empty as long as all is well.
+      if (format === 'text' && process.stderr.isTTY) {
+        process.stderr.write(
+          `Looking at the jobs every ${intervalMs / 1000} s; a line comes for each problem. Ctrl-C ends.\n`,
+        )
+      }
       await using watch = db.watchJobs({ onProblem: tell, intervalMs, signal })
       await watch.untilStopped()
     }
     await hook?.drain(signal)
   })
+}
+
+const COLUMNS = ['at', 'type', 'kind', 'jobId', 'name', 'relation', 'message', 'since']
+
+const WRITERS: Readonly<Record<'json' | 'csv' | 'text', (event: JobEvent) => string>> = {
+  json: (event) => `${JSON.stringify(event)}\n`,
+  csv: ({ at, type, problem: { kind, jobId, name, relation, message, since } }) =>
+    csvLine([at, type, kind, jobId, name, relation && formatObject(relation), message, since]),
+  text: (event) => `${formatEvent(event)}\n`,
 }
 
 function formatEvent({ type, at, problem }: JobEvent): string {
