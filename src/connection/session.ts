@@ -42,6 +42,11 @@ export interface QueryOptions {
   readonly int8?: 'number' | 'bigint' | 'string'
   /** How numeric columns arrive: `'string'` (default, exact) or `'number'`. */
   readonly numeric?: 'string' | 'number'
+  /**
+   * How `timestamptz` and `timestamp` columns arrive: `'date'` (default, cut to milliseconds) or `'string'`: ISO 8601 in
+   * UTC with all digits, which written back is the same instant.
+   */
+  readonly timestamps?: 'date' | 'string'
 }
 
 /** How a result is read into columns. */

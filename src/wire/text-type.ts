@@ -4,12 +4,14 @@ import type { ArrayElement, ArrayTypes } from './array-type.ts'
 /** Turns the server's text of one value into a JavaScript value. `column` names the column in errors. */
 export type TextParser = (text: string, column: string) => unknown
 
-/** How the two types that have no single right JavaScript type arrive. */
+/** How the types that have no single right JavaScript type arrive. */
 export interface TextTypeOptions {
   /** `'number'` (default; beyond ±(2^53 − 1) is an error), `'bigint'` or `'string'`. */
   readonly int8?: 'number' | 'bigint' | 'string' | undefined
   /** `'string'` (default, exact) or `'number'` (the nearest float). */
   readonly numeric?: 'string' | 'number' | undefined
+  /** `'date'` (default, cut to milliseconds) or `'string'`: ISO 8601 in UTC, with microseconds where there are any. */
+  readonly timestamps?: 'date' | 'string' | undefined
 }
 
 /**
@@ -54,6 +56,9 @@ function scalarParser(typeId: number, options: TextTypeOptions): TextParser | un
       return options.int8 === 'bigint' ? BigInt : options.int8 === 'string' ? text : safeInteger
     case 1700:
       return options.numeric === 'number' ? Number : text
+    case 1114:
+    case 1184:
+      return options.timestamps === 'string' ? exactInstant : instant
     default:
       return scalarParsers.get(typeId)
   }
@@ -72,8 +77,6 @@ const scalarParsers: ReadonlyMap<number, TextParser> = new Map<number, TextParse
   [114, json],
   [3802, json],
   [1082, instant],
-  [1114, instant],
-  [1184, instant],
   // The most common ones that stay text, found here at once.
   [25, text],
   [1043, text],
@@ -231,6 +234,15 @@ function instant(source: string, column: string): Date | number {
     throw unreadable(column, "holds a time beyond JavaScript's Date", 'Select it as text: column::text.')
   }
   return date
+}
+
+/** The text of an instant in ISO 8601, UTC, with all of its digits; `infinity` and `-infinity` as they are. */
+function exactInstant(source: string, column: string): string {
+  const date = instant(source, column)
+  if (typeof date === 'number') return source
+  const micros = /\.\d{3}(\d{1,3})/.exec(source)?.[1]
+  const iso = date.toISOString()
+  return micros === undefined ? iso : `${iso.slice(0, -1)}${micros.padEnd(3, '0')}Z`
 }
 
 /** The usual shape `2024-05-01[ 10:00:00[.123456][+00]]`, years 1000 to 9999, about ten times faster than the pattern. */

@@ -123,7 +123,9 @@ describe('queryToDataFrame', () => {
   })
 
   test('two columns of one name, unknown options and values are refused', async () => {
-    await expect(db.queryToDataFrame('select 1 as v, 2 as v')).rejects.toMatchObject({ code: 'INVALID_VALUE' })
+    for (const columns of ['1 as v, 2 as v', '1 as "__proto__", 2 as v']) {
+      await expect(db.queryToDataFrame(`select ${columns}`)).rejects.toMatchObject({ code: 'INVALID_VALUE' })
+    }
     for (const options of [{ int8: 'string' }, { timestamps: 'micro' }, { numeric: 'decimal' }, { nulls: true }]) {
       const call = db.queryToDataFrame('select 1 as v', [], options as object)
       await expect(call).rejects.toMatchObject({ code: 'INVALID_OPTION' })

@@ -126,6 +126,25 @@ describe('values of the server', () => {
     expect(await read('array[1.25::numeric]', { numeric: 'number' })).toStrictEqual([1.25])
   })
 
+  test.each([
+    ['2026-01-01 00:00:00.123456+05:30', '2025-12-31T18:30:00.123456Z'],
+    ['1969-12-31 23:59:59.9999+00', '1969-12-31T23:59:59.999900Z'],
+    ['2026-01-01 00:00:00.1+00', '2026-01-01T00:00:00.100Z'],
+    ['0021-06-01 12:00:00.000001+00', '0021-06-01T12:00:00.000001Z'],
+    ['infinity', 'infinity'],
+    ['-infinity', '-infinity'],
+  ])('times with all of their digits by option: %s', async (time, wanted) => {
+    for (const zone of ['UTC', 'America/St_Johns', 'Asia/Kathmandu']) {
+      await client.query(`set timezone to '${zone}'`)
+      expect(await read(`'${time}'::timestamptz`, { timestamps: 'string' })).toBe(wanted)
+      expect(await read(`array['${time}'::timestamptz]`, { timestamps: 'string' })).toEqual([wanted])
+      const back = await client.query(`select $1::timestamptz = '${time}' as same`, [wanted])
+      expect(back.rows).toEqual([{ same: true }])
+    }
+    await client.query('reset timezone')
+    expect(await read(`'${time}'::timestamptz at time zone 'utc'`, { timestamps: 'string' })).toBe(wanted)
+  })
+
   test.each(['9007199254740992', '-9007199254740992', '9223372036854775807'])('int8 %s is an error', async (digits) => {
     const failure = await read(`(${digits})::int8`).catch((error: unknown) => error)
     expect(failure).toBeInstanceOf(UsageError)

@@ -159,6 +159,8 @@ describe('results', () => {
     expect(await output('sql', 'select 1 as one, true as two')).toBe(
       '┌─────┬──────┐\n│ one │ two  │\n├─────┼──────┤\n│ 1   │ true │\n└─────┴──────┘\n',
     )
+    const exact = '2026-01-01T00:00:00.123456Z'
+    expect(await output('sql', `select '${exact}'::timestamptz as time`, '--csv')).toBe(`time\r\n${exact}\r\n`)
     expect(await output('sql', 'select 1 as one where false')).toBe('No rows.\n')
     expect(await output('sql', 'select 1 as one where false', '--csv')).toBe('one\r\n')
     expect(await run('sql', 'select 1', '--csv', '--json')).toMatchObject({ code: 2, stdout: '' })

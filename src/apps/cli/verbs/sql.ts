@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { type Client, type Database, type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, printResult, printRows } from '../output.ts'
+import { addFormats, formatOf, printResult, printRows } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 interface SqlOptions {
@@ -40,7 +40,9 @@ async function runSql(statement: string | undefined, options: SqlOptions, comman
   if (options.dryRun === true) return printScript(command, [{ text: text.trim().replace(/;$/, ''), values }])
   const timeoutMs = parseTimeout(options.timeout)
   await withDatabase(command, async (db, signal) => {
-    const query = { signal, int8: 'bigint', ...(timeoutMs === undefined ? {} : { timeoutMs }) } as const
+    // A chart has an axis of time; elsewhere the digits count.
+    const timestamps = formatOf(command) === 'chart' ? 'date' : 'string'
+    const query = { signal, int8: 'bigint', timestamps, ...(timeoutMs === undefined ? {} : { timeoutMs }) } as const
     const result =
       options.readOnly === true
         ? await runReadOnly(db, (tx) => tx.executeQuery(text, values, query))
