@@ -212,6 +212,10 @@ describe('as the server reads the same text', () => {
       'infinity',
       '-infinity',
       '1969-12-31 23:59:59.999999Z',
+      '1969-12-31 23:59:59.9999995Z',
+      '2026-01-31T00:00:00.1234565Z',
+      '2026-01-31T00:00:00.1234575Z',
+      '2026-01-31T23:59:59.9999999+05:30',
       '2262-04-11 23:47:16.854775Z',
       '2285-06-05 23:59:59.999999Z',
     ]
@@ -257,6 +261,12 @@ describe('as the server reads the same text', () => {
     await check(
       'timestamptz',
       instant.map((date) => date.toISOString()),
+    )
+    await check(
+      'timestamptz',
+      fc
+        .tuple(instant, fc.stringMatching(/^\d{4,9}$/))
+        .map(([date, finer]) => date.toISOString().replace('Z', `${finer}Z`)),
     )
     await check(
       'timestamp',

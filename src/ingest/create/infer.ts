@@ -110,7 +110,7 @@ const wholeText = /^-?(?:0|[1-9]\d*)$/
 const decimalText = /^-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const wordText = /^(?:nan|-?inf(?:inity)?)$/i
 const uuidText = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i
-const timeText = /^\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)? ?(Z|[+-]\d\d(?::?\d\d)?)?)?$/i
+const timeText = /^\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d(?::\d\d(?:\.\d+)?)? ?(Z|[+-]\d\d(?::?\d\d)?)?)?$/i
 
 function kindOfText(value: string, format: TimeFormat | undefined): ValueKind {
   const text = value.trim()

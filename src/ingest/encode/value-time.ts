@@ -137,13 +137,26 @@ function formattedText(text: string, options: ValueOptions): string {
   return iso
 }
 
+const finerThanMicros = /^(.*:\d\d)(\.\d{7,})(.*)$/
+
 function parsed(text: string): Microseconds {
+  const [, before, fraction, after] = finerThanMicros.exec(text) ?? []
+  if (fraction !== undefined) {
+    const micros = parsed(`${before}${after}`)
+    return typeof micros === 'string' ? micros : micros + BigInt(roundHalfEven(Number(fraction) * 1e6))
+  }
   try {
     return parseTimestamp(text)
   } catch {
     if (isUnclearDay(text)) throw new Misfit('a text whose day and month could be either, without timeFormat')
     throw new Misfit(text === '' ? 'an empty text' : 'a text that is no ISO 8601 time the server can hold')
   }
+}
+
+/** As the server rounds the digits of a text beyond microseconds. */
+function roundHalfEven(value: number): number {
+  const rounded = Math.round(value)
+  return rounded - value === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded
 }
 
 interface CommonText {
