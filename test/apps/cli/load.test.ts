@@ -114,11 +114,11 @@ describe('generate, load and export', wait, () => {
     ]
     const many = await run(['load', file('a.csv'), file('b.csv'), '--table', table, ...mapped])
     expect(many).toMatchObject({ code: 0, stderr: '' })
-    expect(many.stdout).toMatch(/a\.csv: 2 rows written in .*\n.*b\.csv: 1 rows written, 1 rejected in /)
+    expect(many.stdout).toMatch(/a\.csv: 2 rows written in .*\n.*b\.csv: 1 row written, 1 rejected in /)
     expect(JSON.parse(readFileSync(rejected, 'utf8'))).toMatchObject({ row: 0 })
     const input = '2025-01-01,9,"a ""b"""\n'
     const piped = await run(['load', '-', '--table', table, '--format', 'csv', '--no-header'], { input })
-    expect(piped).toMatchObject({ code: 0, stdout: expect.stringMatching(/^-: 1 rows written/) })
+    expect(piped).toMatchObject({ code: 0, stdout: expect.stringMatching(/^-: 1 row written/) })
     const { rows } = await database.db.executeQuery(`select v, note from ${table} order by v`)
     expect(rows.map((row) => Object.values(row))).toEqual([
       [1, 'by hand'],
