@@ -13,8 +13,9 @@ const nowhere = { TSDB_URL: 'postgres://user:secret@127.0.0.1:1/db' }
 const CHANGING =
   /^(sql|load|generate|task|hypertable (create|drop)|chunk (compress|decompress|drop)|aggregate (create|refresh|drop)|policy (add|remove) \w+|job (run|alter|enable|disable|delete))$/
 const DESTROYING = /^(\w+ drop|job delete|export|generate|task)$/
-/** What reads nothing, or is read as it comes. */
-const WITHOUT_ROWS = /(serve|shell|completion|export|watch)$/
+const WITHOUT_ROWS = /(serve|shell|completion|export)$/
+/** A stream has no end to be drawn at. */
+const STREAM = /^watch$/
 
 /** Every verb with its path, such as `hypertable drop`. */
 function verbs(command: Command, path: readonly string[] = []): [string, Command][] {
@@ -33,8 +34,10 @@ describe.each(all)('tsdb %s', (path, command) => {
     expect(flags.includes('--dry-run')).toBe(CHANGING.test(path))
     expect(flags.includes('--yes')).toBe(DESTROYING.test(path))
     if (CHANGING.test(path)) return
-    for (const flag of ['--csv', '--chart', '--chart-columns'])
-      expect(flags.includes(flag)).toBe(!WITHOUT_ROWS.test(path))
+    const shown = command.options.filter(({ hidden }) => !hidden).map(({ long }) => long)
+    expect(shown.includes('--csv')).toBe(!WITHOUT_ROWS.test(path))
+    for (const flag of ['--chart', '--chart-columns'])
+      expect(shown.includes(flag)).toBe(!WITHOUT_ROWS.test(path) && !STREAM.test(path))
   })
 
   test('has a help that fits a terminal, with examples that this program understands', () => {

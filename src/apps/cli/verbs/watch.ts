@@ -28,7 +28,7 @@ export function addWatch(command: Command): void {
     .option('--interval <ms>', 'the time between two looks', '30000')
     .option('--webhook <url>', 'post each event there as JSON, too')
     .option('--once', 'look once; the exit code is 1 where something is wrong')
-    .addOption(new Option('--chart').hideHelp())
+    .addOption(new Option('--chart', 'refused: a stream has no end').hideHelp())
     .option('--csv', 'print a line of CSV for each event, after a header')
     .addHelpText('after', EXAMPLES)
     .action(runWatch)
