@@ -346,6 +346,8 @@ test.each<[string, unknown, string]>([
   ['bytea', 'secret', 'a text that is not \\x'],
   ['timestamptz', 1700000000, 'needs the option timeUnit'],
   ['timestamptz', 'secret', 'no ISO 8601'],
+  ['timestamptz', '00:00.1234567'.repeat(50_000), 'no ISO 8601'],
+  ['timestamptz', '294276-12-31 23:59:59.9999999Z', 'no ISO 8601'],
   ['timestamptz', '2024-02-30T00:00:00Z', 'no ISO 8601'],
   ['timestamptz', '01/02/2001', 'could be either, without timeFormat'],
   ['date', '1.2.01', 'could be either, without timeFormat'],

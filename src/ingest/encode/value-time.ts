@@ -141,12 +141,10 @@ const finerThanMicros = /^(.*:\d\d)(\.\d{7,})(.*)$/
 
 function parsed(text: string): Microseconds {
   const [, before, fraction, after] = finerThanMicros.exec(text) ?? []
-  if (fraction !== undefined) {
-    const micros = parsed(`${before}${after}`)
-    return typeof micros === 'string' ? micros : micros + BigInt(roundHalfEven(Number(fraction) * 1e6))
-  }
   try {
-    return parseTimestamp(text)
+    if (fraction === undefined) return parseTimestamp(text)
+    const micros = parseTimestamp(`${before}${after}`)
+    return typeof micros === 'string' ? micros : inRange(micros + BigInt(roundHalfEven(Number(fraction) * 1e6)))
   } catch {
     if (isUnclearDay(text)) throw new Misfit('a text whose day and month could be either, without timeFormat')
     throw new Misfit(text === '' ? 'an empty text' : 'a text that is no ISO 8601 time the server can hold')
