@@ -26,8 +26,13 @@ export function checkSavepointOptions(options: TransactionOptions): void {
 }
 
 /** @throws UsageError INVALID_OPTION */
-export function checkQueryOptions(options: InterruptOptions): void {
-  const { timeoutMs } = options
-  if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs < 2 ** 31)) return
-  throw new UsageError('INVALID_OPTION', 'Option timeoutMs must be above 0 and below 2^31')
+export function checkQueryOptions(options: InterruptOptions & { readonly timestamps?: string | undefined }): void {
+  const { timeoutMs, timestamps } = options
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) {
+    throw new UsageError('INVALID_OPTION', 'Option timeoutMs must be above 0 and below 2^31')
+  }
+  if (timestamps !== undefined && timestamps !== 'date' && timestamps !== 'string') {
+    // A DataFrame has other ones.
+    throw new UsageError('INVALID_OPTION', "Option timestamps of rows must be 'date' or 'string'")
+  }
 }

@@ -162,6 +162,11 @@ test('what comes back is typed by the columns asked for and the row type', async
   }
   const { client } = database
   const rows = [{ time: at(1), 'Sen.sor': 1, v: 1.5 }]
+  const exact = await client.insert(table, [{ time: '2025-06-01T00:00:00.123456Z', 'Sen.sor': 1, v: 0 }], {
+    returning: ['time'],
+    timestamps: 'string',
+  })
+  expect(exact.rows).toEqual([{ time: '2025-06-01T00:00:00.123456Z' }])
   const asked = await client.insert(table, rows, { returning: ['Sen.sor', 'v'] })
   expectTypeOf(asked.rows).toEqualTypeOf<{ 'Sen.sor': unknown; v: unknown }[]>()
   const picked = await client.insert<Reading, 'v' | 'time'>(

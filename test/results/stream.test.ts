@@ -18,6 +18,11 @@ test('rows one by one, as executeQuery gives them', async () => {
   const typed: number[] = []
   for await (const { n } of client.stream<{ n: number }>('select 1.5 as n', [], { numeric: 'number' })) typed.push(n)
   expect(typed).toStrictEqual([1.5])
+  const options = { timestamps: 'string' } as const
+  const exact: string[] = []
+  for await (const { t } of client.stream<{ t: string }>(text, [2], options)) exact.push(t)
+  expect(exact).toStrictEqual(['2024-05-01T00:00:01.123456Z', '2024-05-01T00:00:02.123456Z'])
+  expect((await client.executeQuery<{ t: string }>(text, [2], options)).rows.map(({ t }) => t)).toStrictEqual(exact)
 })
 
 test('batches of columns', async () => {
@@ -61,4 +66,12 @@ test('what cannot be right is refused before anything is sent', () => {
   expect(() => client.stream('select 1', [], { batchRows: 5 })).toThrow(invalid)
   expect(() => client.stream('select $1', [undefined])).toThrow(expect.objectContaining({ code: 'INVALID_VALUE' }))
   expect(() => client.stream('select 1', [], { timeoutMs: 0 })).toThrow(invalid)
+  // @ts-expect-error: those of a DataFrame
+  expect(() => client.stream('select 1', [], { timestamps: 'micros' })).toThrow(invalid)
+})
+
+test('times of rows as a DataFrame has them are refused', async () => {
+  // @ts-expect-error: those of a DataFrame
+  const call = database.client.executeQuery('select 1', [], { timestamps: 'micros' })
+  await expect(call).rejects.toMatchObject({ code: 'INVALID_OPTION' })
 })
