@@ -138,6 +138,12 @@ test('watch tells a problem on the terminal and to a web hook, which may be slow
   })
   expect((await database.run(['watch', '--webhook', 'ftp://me:secret@host/'])).stderr).not.toContain('secret')
   await db.deleteJob(failing)
+  expect(await database.run(['watch', '--interval', 'often'])).toMatchObject({ code: 2, stdout: '' })
+  // A server may have jobs of its own in trouble.
+  const isWell = (await db.listJobProblems()).length === 0
+  expect(await database.run(['watch', '--once'])).toMatchObject(
+    isWell ? { code: 0, stdout: 'No job is in trouble.\n' } : { code: 1 },
+  )
 })
 
 test('metrics are printed, and served on the loopback', { timeout: 120_000 }, async () => {

@@ -55,13 +55,13 @@ async function runWatch(flags: Flags, command: Command): Promise<void> {
       if (problems.length > 0) process.exitCode = 1
       else if (format === 'text') process.stdout.write('No job is in trouble.\n')
     } else {
+      await using watch = db.watchJobs({ onProblem: tell, intervalMs, signal })
       // Else a terminal stays empty as long as all is well.
       if (format === 'text' && process.stderr.isTTY) {
         process.stderr.write(
           `Looking at the jobs every ${intervalMs / 1000} s; a line comes for each problem. Ctrl-C ends.\n`,
         )
       }
-      await using watch = db.watchJobs({ onProblem: tell, intervalMs, signal })
       await watch.untilStopped()
     }
     await hook?.drain(signal)
