@@ -48,7 +48,11 @@ describe.each(pages)('%s', (page) => {
 })
 
 const environment = { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: 'embedded:' }
-const compilerOptions: ts.CompilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
+const compilerOptions: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.ESNext,
+  rewriteRelativeImportExtensions: true,
+}
 
 describe('code blocks', () => {
   let directory: string
@@ -131,11 +135,13 @@ async function* runAll(
   directory: string,
   all: readonly { page: string; name: string }[],
 ): AsyncGenerator<ProgramOutcome> {
-  const runner = ts.transpileModule(read('test/setup/program-runner.ts'), { compilerOptions }).outputText
-  writeFileSync(join(directory, 'runner.js'), runner)
+  for (const name of ['program-runner', 'engine-lender']) {
+    const { outputText } = ts.transpileModule(read(`test/setup/${name}.ts`), { compilerOptions })
+    writeFileSync(join(directory, `${name}.js`), outputText)
+  }
   const files = (alone: boolean): string[] =>
     all.filter(({ page }) => ALONE.test(page) === alone).map(({ name }) => `${name}.js`)
-  const child = spawn(process.execPath, ['runner.js', ...files(false), '--alone', ...files(true)], {
+  const child = spawn(process.execPath, ['program-runner.js', ...files(false), '--alone', ...files(true)], {
     cwd: directory,
     env: environment,
     stdio: ['ignore', 'pipe', 'inherit'],

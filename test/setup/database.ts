@@ -8,6 +8,7 @@ import type { Session } from '../../src/connection/session.ts'
 import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { RewindableEngine } from '../../src/embedded/rewindable-engine.ts'
 import { sql } from '../../src/sql/template.ts'
+import { EngineLender } from './engine-lender.ts'
 
 export interface TestDatabase {
   readonly db: Session
@@ -26,31 +27,15 @@ export const testTarget: string = process.env['TSDB_TEST_URL'] ?? 'embedded:'
 export const onServer: boolean = process.env['TSDB_TEST_URL'] !== undefined
 
 // Test files follow each other in one process and share this module.
-const engine = new RewindableEngine(() => undefined)
-let lent: EmbeddedDatabase | 'soon' | undefined
+const lender = new EngineLender(new RewindableEngine(() => undefined))
 
-/** A new embedded database, on an engine that goes back to its beginning: a start of another takes ten times as long. */
+/** A new embedded database, on the engine of this process; on one of its own beside another. */
 export async function lendEngine(isInTransaction = () => false): Promise<EmbeddedDatabase> {
   const { lockWaitMs, jobs } = resolveSettings('embedded:', {}, {}, process.cwd())
-  if (lent !== undefined) {
-    const own = { directory: undefined, durability: 'process', onProgress: () => undefined } as const
-    return EmbeddedDatabase.open({ ...own, lockWaitMs, jobs, isInTransaction })
-  }
-  lent = 'soon'
-  try {
-    const database = await engine.next({ lockWaitMs, jobs, isInTransaction })
-    lent = database
-    const close = database.close.bind(database)
-    database.close = async () => {
-      await close()
-      // The engine closes the one before once more.
-      if (lent === database) lent = undefined
-    }
-    return database
-  } catch (error) {
-    lent = undefined
-    throw error
-  }
+  const database = await lender.lend({ lockWaitMs, jobs, isInTransaction })
+  if (database !== undefined) return database
+  const own = { directory: undefined, durability: 'process', onProgress: () => undefined } as const
+  return EmbeddedDatabase.open({ ...own, lockWaitMs, jobs, isInTransaction })
 }
 
 /** Opens the test database with a schema of its own; `close` drops it. */

@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type { EmbeddedDatabase as Embedded, EmbeddedOptions } from '../../src/embedded/embedded-database.ts'
 import type { RewindableEngine as Rewindable } from '../../src/embedded/rewindable-engine.ts'
+import { EngineLender } from './engine-lender.ts'
 
 export interface ProgramOutcome {
   readonly name: string
@@ -26,22 +27,13 @@ const { EmbeddedDatabase }: { EmbeddedDatabase: { open(options: EmbeddedOptions)
 const { RewindableEngine }: { RewindableEngine: typeof Rewindable } = await import(built('rewindable-engine.js'))
 
 const engine = new RewindableEngine(() => undefined)
-let lent: Embedded | 'soon' | undefined
+const lender = new EngineLender(engine)
 const openOwn = EmbeddedDatabase.open.bind(EmbeddedDatabase)
 EmbeddedDatabase.open = async (options) => {
-  // A second one beside it, and one that is to stay, are opened as ever.
-  if (lent !== undefined || options.directory !== undefined) return openOwn(options)
-  lent = 'soon'
-  const { jobs = false } = options
-  const database = await engine.next({ ...options, jobs: options.clock === undefined && jobs })
-  lent = database
-  const close = database.close.bind(database)
-  database.close = async () => {
-    await close()
-    // The engine closes the one before once more.
-    if (lent === database) lent = undefined
-  }
-  return database
+  // One that is to stay, and a second one beside another, are opened as ever.
+  const { directory, clock, jobs = false } = options
+  if (directory !== undefined) return openOwn(options)
+  return (await lender.lend({ ...options, jobs: clock === undefined && jobs })) ?? openOwn(options)
 }
 
 async function runHere(name: string): Promise<ProgramOutcome> {
@@ -64,7 +56,7 @@ async function runHere(name: string): Promise<ProgramOutcome> {
     await Promise.race([import(pathToFileURL(name).href), late])
     // What it left running has a turn to fail.
     await new Promise(setImmediate)
-    if (lent !== undefined) fail('it left its database open')
+    if (lender.isLent) fail('it left its database open')
   } catch (error) {
     fail(error)
   } finally {
