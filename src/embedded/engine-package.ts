@@ -59,10 +59,7 @@ export function engineModules(): Promise<EngineModules> {
   return modules
 }
 
-/**
- * Node 20 optimises a function of WASM seven times as early, which is half of the processor's work of a short life: start, a
- * hypertable, 20,000 rows and a query cost 4.8 s, so 3.8, and 500,000 rows with 25 aggregations no more than before.
- */
+/** Node 20 optimises a function of WASM seven times as early, which a program that lives for seconds does not get back. */
 function optimiseLater(): void {
   if (Number.parseInt(process.versions.node, 10) >= 22) return
   // Whoever runs node with such options knows better.

@@ -29,7 +29,10 @@ export interface PostgresOptions {
 
 export const password = 'pass word\'"\\%:@/ü'
 
-/** A plain PostgreSQL of its own, 18 unless TSDB_TEST_POSTGRES names another, on a free loopback port, SCRAM only; `await using` stops and removes it. */
+/**
+ * A plain PostgreSQL of its own, 18 unless TSDB_TEST_POSTGRES names another, on a free loopback port, SCRAM only;
+ * `await using` stops and removes it.
+ */
 export class PostgresServer implements AsyncDisposable {
   readonly port: number
   readonly directory: string
