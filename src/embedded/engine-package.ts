@@ -9,6 +9,7 @@ import path from 'node:path'
 import v8 from 'node:v8'
 import { crc32, createGunzip } from 'node:zlib'
 import { UnsupportedError } from '../errors.ts'
+import { compileInTurn } from './compile-turn.ts'
 import type { EngineFile, EngineModules } from './engine-message.ts'
 import { shareMemory } from './wasm-memory.ts'
 
@@ -54,8 +55,10 @@ let modules: Promise<EngineModules> | undefined
 
 /** The compiled engine and the libraries of TimescaleDB. */
 export function engineModules(): Promise<EngineModules> {
-  if (modules === undefined) optimiseLater()
-  modules ??= compileModules()
+  modules ??= compileInTurn(() => {
+    optimiseLater()
+    return compileModules()
+  })
   return modules
 }
 

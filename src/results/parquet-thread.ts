@@ -4,6 +4,7 @@
  * which ends.
  */
 import { Worker } from 'node:worker_threads'
+import { compileInTurn } from '../embedded/compile-turn.ts'
 import { UnsupportedError } from '../errors.ts'
 
 // As the embedded engine's: compiled code also when this file runs from src. Both src/results and dist/results lead there.
@@ -26,15 +27,20 @@ export interface ParquetAnswer {
   readonly groups: readonly number[]
 }
 
+/** The library, compiled for what a thread does. */
+export type ParquetModules = Partial<Record<'reading' | 'writing', WebAssembly.Module>>
+
 /** What the thread is started with. */
 export interface ParquetStart {
   /** The library, where a thread before has compiled it. */
-  readonly compiled: WebAssembly.Module | undefined
+  readonly compiled: ParquetModules
+  /** Whether it may be compiled without V8's optimiser, which takes flags of the whole process. */
+  readonly plainCode: boolean
 }
 
 /** What the thread sends. */
 export type ParquetReply =
-  | { readonly kind: 'compiled'; readonly module: WebAssembly.Module }
+  | { readonly kind: 'compiled'; readonly modules: ParquetModules }
   | ({ readonly kind: 'answer' } & ParquetAnswer)
   | { readonly kind: 'failed' | 'damaged' | 'missing'; readonly message: string }
 
@@ -45,7 +51,10 @@ export class ParquetCrash extends Error {}
 export class ParquetDamage extends Error {}
 
 /** Compiled once per process: it takes longer than a small file. */
-let compiled: WebAssembly.Module | undefined
+let compiled: ParquetModules = {}
+
+/** Where the user has set such flags, they are left alone: they could not be put back. */
+const plainCode = !/wasm|liftoff/.test([...process.execArgv, process.env['NODE_OPTIONS']].join(' '))
 
 interface Waiting {
   resolve(answer: ParquetAnswer): void
@@ -57,11 +66,14 @@ export class ParquetThread {
   readonly #worker: Worker
   #waiting: Waiting | undefined
   #ended: Error | undefined
+  /** Called with its first word, and with its end. */
+  #heard: (() => void) | undefined
+  #first = true
 
   constructor() {
     // Its output is that of panics, which are reported otherwise.
     this.#worker = new Worker(WORKER, {
-      workerData: { compiled } satisfies ParquetStart,
+      workerData: { compiled, plainCode } satisfies ParquetStart,
       // Short-lived objects are few: the heap need not grow for them.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
       execArgv: [],
@@ -85,10 +97,27 @@ export class ParquetThread {
     this.#worker.ref()
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject }
-      this.#worker.postMessage(
-        request,
-        transfer.filter((buffer) => buffer instanceof ArrayBuffer),
-      )
+      const post = (): void => {
+        this.#worker.postMessage(
+          request,
+          transfer.filter((buffer) => buffer instanceof ArrayBuffer),
+        )
+      }
+      if (this.#first && compiled[request.kind === 'create' ? 'writing' : 'reading'] === undefined)
+        this.#inTurn(post).catch(reject)
+      else post()
+      this.#first = false
+    })
+  }
+
+  /** With the first request it compiles the library. */
+  #inTurn(post: () => void): Promise<void> {
+    const heard = new Promise<void>((resolve) => {
+      this.#heard = resolve
+    })
+    return compileInTurn(() => {
+      post()
+      return heard
     })
   }
 
@@ -99,8 +128,9 @@ export class ParquetThread {
   }
 
   #receive(reply: ParquetReply): void {
+    this.#heard?.()
     if (reply.kind === 'compiled') {
-      compiled = reply.module
+      compiled = { ...compiled, ...reply.modules }
       return
     }
     const waiting = this.#waiting
@@ -111,6 +141,7 @@ export class ParquetThread {
   }
 
   #end(error: Error): void {
+    this.#heard?.()
     this.#ended ??= error
     this.#waiting?.reject(this.#ended)
     this.#waiting = undefined
