@@ -210,6 +210,18 @@ export class Ledger {
   }
 }
 
+/** The fingerprint that an import began with; undefined where there is none, or no such import that is to be gone on with. */
+export async function earlierFingerprint(session: Session, id: string): Promise<string | undefined> {
+  const { rows } = await session.query<{ there: boolean }>(
+    sql`select pg_catalog.to_regclass('tsdbkit.import') is not null as there`,
+  )
+  if (rows[0]?.there !== true) return undefined
+  const found = await session.query<{ fingerprint: string | null }>(
+    sql`select fingerprint from tsdbkit.import where id = ${id} and finished_at is null`,
+  )
+  return found.rows[0]?.fingerprint ?? undefined
+}
+
 async function createTables(session: Session): Promise<void> {
   const { rows } = await session.query<{ there: boolean; columns: string[] }>(sql`
     select pg_catalog.to_regclass('tsdbkit.import_range') is not null as there, array(

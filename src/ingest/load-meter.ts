@@ -8,6 +8,8 @@ export type LoadStage = 'read' | 'encode' | 'server' | 'recompress' | 'analyze'
 export interface InputProgress {
   readonly bytesRead: number | undefined
   readonly totalBytes: number | undefined
+  /** Bytes that came to the end of a file meanwhile, and are not read. */
+  readonly grownBytes?: number
 }
 
 type Figures = Pick<

@@ -176,6 +176,8 @@ export interface LoadReport {
   readonly verified: VerifyReport | undefined
   /** Batches that were sent again. */
   readonly retried: number
+  /** Bytes that came to the end of the file while it was read, and were not loaded. */
+  readonly grownBytes: number
   /** How values were written, and why: `csv` is the file's own bytes, `binary` values encoded here. */
   readonly path: { readonly kind: 'binary' | 'csv'; readonly reason: string }
   /** Batches compressed as they came in, and why not all were. */

@@ -290,6 +290,7 @@ export class LoadRun {
       skippedBatches: this.#skipped,
       verified: this.#verified,
       path: this.path,
+      grownBytes: this.input?.grownBytes ?? 0,
       ...this.compression.report(this.path),
       parallel: this.settings.parallel,
     }

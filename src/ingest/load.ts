@@ -6,6 +6,7 @@ import type { Session } from '../connection/session.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { invalidOption } from '../sql/option.ts'
 import { createTarget } from './create/plan-load.ts'
+import { earlierFingerprint } from './ledger.ts'
 import { loadBytes } from './load-file.ts'
 import { type LoadOptions, type LoadReport, type LoadSettings, loadSettings } from './load-option.ts'
 import { loadColumns, loadParquet, loadRows } from './load-rows.ts'
@@ -30,7 +31,8 @@ export async function load(
 ): Promise<LoadReport> {
   const given = await settingsFor(session, options)
   if (given.signal?.aborted) throw cancelledError(given.signal)
-  const opened = await openInput(source, given)
+  const earlier = given.importId === undefined ? undefined : await earlierFingerprint(session, given.importId)
+  const opened = await openInput(source, given, earlier)
   const settings = settingsOf(opened, given)
   const { created, input } = await createTarget(session, name, opened, settings)
   const table = await readTable(session, name)

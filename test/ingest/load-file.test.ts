@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -253,6 +253,60 @@ describe('malformed files: the place is named, and what stays is said', () => {
       expect(failed).toMatchObject({
         message: expect.stringMatching(/was cut off while it was read, after \d+ bytes\./),
       })
+      await database.db.query(sql`truncate ${sql.name(table)}`)
+    }
+  })
+
+  test('a file that grows while it is read is loaded as it was, also when the import goes on', async () => {
+    const lines = Array.from({ length: 20_000 }, (_, n) => `2025-01-01,${n},${'x'.repeat(40)}\n`)
+    for (const options of [{}, { timeUnit: 's' }] as const) {
+      const path = file(header + lines.join(''))
+      const stop = new AbortController()
+      const settings = {
+        ...options,
+        batchRows: 2000,
+        batchBytes: 100_000,
+        parallel: 1,
+        importId: `grows ${path}`,
+      } as const
+      const onProgress = (): void => {
+        // Half a line last, as a program leaves it that writes blocks.
+        appendFileSync(path, '2025-01-02,-1,later\n2025-0')
+        stop.abort()
+      }
+      await expect(run(path, { ...settings, signal: stop.signal, onProgress })).rejects.toMatchObject({
+        code: 'QUERY_CANCELLED',
+      })
+      const { size } = statSync(path)
+      const report = await run(path, settings)
+      expect(report).toMatchObject({
+        rowsRead: report.rowsWritten,
+        grownBytes: size - Buffer.byteLength(header + lines.join('')),
+      })
+      expect(report.rowsResumed).toBeGreaterThan(0)
+      const { rows } = await database.db.query(sql`select count(*)::int, sum(n)::int, min(n) from ${sql.name(table)}`)
+      expect(rows).toEqual([{ count: 20_000, sum: 199_990_000, min: 0 }])
+      // All of it is there: what is new would be left out without a word.
+      await expect(run(path, settings)).rejects.toMatchObject({ code: 'DRIFT' })
+      await database.db.query(sql`truncate ${sql.name(table)}`)
+    }
+  })
+
+  test('a file that grows where a line was not finished', async () => {
+    const lines = Array.from({ length: 20_000 }, (_, n) => `2025-01-01,${n},${'x'.repeat(40)}\n`)
+    for (const options of [{}, { timeUnit: 's' }] as const) {
+      const path = file(`${header}${lines.join('')}2025-01-01,12`)
+      let grown = false
+      const onProgress = (): void => {
+        if (!grown) appendFileSync(path, '34,whole\n')
+        grown = true
+      }
+      await expect(run(path, { ...options, batchBytes: 100_000, parallel: 1, onProgress })).rejects.toMatchObject({
+        message: expect.stringContaining('grew while it was read'),
+        hint: expect.stringContaining('ended its line'),
+      })
+      const { rows } = await database.db.query(sql`select count(*)::int from ${sql.name(table)} where n = 12`)
+      expect(rows).toEqual([{ count: 1 }])
       await database.db.query(sql`truncate ${sql.name(table)}`)
     }
   })

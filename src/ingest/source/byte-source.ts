@@ -16,8 +16,10 @@ export interface ByteSource {
   readonly format: 'csv' | 'tsv' | 'ndjson' | 'json' | 'influx'
   /** Bytes of the file read so far, packed as they are there; undefined where it is none. */
   readonly bytesRead: number | undefined
-  /** The size of the file, where it is one. */
+  /** The size of the file, where it is one: so much is read. */
   readonly totalBytes: number | undefined
+  /** Bytes that the file has more by now. */
+  readonly grownBytes: number
   /** Of a file: its size and a hash of its first and last bytes. */
   readonly fingerprint: string | undefined
   /** Whether it is unpacked here, by the name of a file. */
@@ -58,8 +60,15 @@ export function parquetPath(source: unknown, { format }: LoadOptions): string | 
   return undefined
 }
 
-/** @throws UsageError where the format is not known; the system's error for a file that cannot be read */
-export async function openBytes(source: string | URL | Readable, options: LoadOptions): Promise<ByteSource> {
+/**
+ * @param earlier - the fingerprint that an import which is gone on with began with
+ * @throws UsageError where the format is not known; the system's error for a file that cannot be read
+ */
+export async function openBytes(
+  source: string | URL | Readable,
+  options: LoadOptions,
+  earlier?: string,
+): Promise<ByteSource> {
   const path = source instanceof URL ? fileURLToPath(source) : source
   const name = typeof path !== 'string' ? 'the stream' : path === '-' ? 'standard input' : path
   const format = options.format ?? formatOf(name)
@@ -70,25 +79,36 @@ export async function openBytes(source: string | URL | Readable, options: LoadOp
     )
   }
   const isFile = typeof path === 'string' && path !== '-'
-  const totalBytes = isFile ? await fileSize(path) : undefined
+  const extent = isFile ? await fileExtent(path, options.importId !== undefined, earlier) : undefined
+  const { size: totalBytes } = extent ?? {}
   let file: ReadStream | undefined
+  let grownBytes = 0
   // Nothing is opened before it is read, so that what fails before leaves nothing open.
   const open = (): Readable => {
-    if (isFile) file = createReadStream(path, { highWaterMark: 2 ** 18 })
+    // Only so far as it was there: what comes to it meanwhile may be half a record. A pipe has no size.
+    const end = totalBytes === undefined || totalBytes === 0 ? {} : { end: totalBytes - 1 }
+    if (isFile) file = createReadStream(path, { highWaterMark: 2 ** 18, ...end })
     return file ?? (path instanceof Readable ? path : process.stdin)
   }
   const packed = isFile && /\.gz$/i.test(name) ? true : undefined
-  const whole = (): void => {
-    if (file !== undefined && file.bytesRead < (totalBytes ?? 0)) throw shortened(name, file.bytesRead)
+  const whole = async (last: number | undefined): Promise<void> => {
+    if (file === undefined || !isFile || totalBytes === undefined) return
+    if (file.bytesRead < totalBytes) throw shortened(name, file.bytesRead)
+    // One that is gone by now does not grow.
+    const now = await fileSize(path).catch(() => undefined)
+    grownBytes = Math.max(0, (now ?? 0) - file.bytesRead)
+    if (grownBytes > 0 && packed !== true && format !== 'json' && last !== newline) throw unfinished(name, totalBytes)
   }
   const plain = unpacked(open, packed, name, whole)
   const bytes = options.encoding === 'latin1' ? asUtf8(plain) : plain
-  const mark = isFile && options.importId !== undefined ? await fingerprint(path) : undefined
   const from = (content: AsyncIterable<Buffer>): ByteSource => ({
     name,
     format,
     totalBytes,
-    fingerprint: mark,
+    fingerprint: extent?.fingerprint,
+    get grownBytes() {
+      return grownBytes
+    },
     get bytesRead() {
       return file?.bytesRead
     },
@@ -99,14 +119,34 @@ export async function openBytes(source: string | URL | Readable, options: LoadOp
   return from(bytes)
 }
 
-/** What a file is known again by: its size and a hash of its first and last bytes. */
-export async function fingerprint(path: string): Promise<string> {
+interface FileExtent {
+  readonly size: number | undefined
+  readonly fingerprint: string | undefined
+}
+
+/** How far a file is read: to its end, or, where an import began when it was shorter, to what was its end then. */
+async function fileExtent(path: string, marked: boolean, earlier: string | undefined): Promise<FileExtent> {
+  const size = await fileSize(path)
+  if (!marked || size === undefined) return { size, fingerprint: undefined }
+  const before = Number.parseInt(earlier ?? '', 10)
+  if (before > 0 && before < size && (await fingerprint(path, before)) === earlier) {
+    return { size: before, fingerprint: earlier }
+  }
+  return { size, fingerprint: await fingerprint(path, size) }
+}
+
+/**
+ * What a file is known again by: its size and a hash of its first and last bytes.
+ * @param upTo - where its end is taken to be
+ */
+export async function fingerprint(path: string, upTo?: number): Promise<string> {
   const file = await open(path)
   try {
-    const { size } = await file.stat()
+    const size = upTo ?? (await file.stat()).size
     const hash = createHash('sha256')
     for (const position of [0, Math.max(0, size - edgeBytes)]) {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(edgeBytes), 0, edgeBytes, position)
+      const length = Math.min(edgeBytes, size - position)
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(edgeBytes), 0, length, position)
       hash.update(buffer.subarray(0, bytesRead))
     }
     return `${size} ${hash.digest('hex')}`
@@ -116,21 +156,27 @@ export async function fingerprint(path: string): Promise<string> {
 }
 
 const edgeBytes = 64 * 1024
+const newline = 10
 
 function shortened(name: string, bytes: number): UsageError {
   return new UsageError('INVALID_VALUE', `${name} was cut off while it was read, after ${bytes} bytes`)
 }
 
+function unfinished(name: string, bytes: number): UsageError {
+  const message = `${name} grew while it was read, and its first ${bytes} bytes, which were there, end within a line`
+  return new UsageError('INVALID_VALUE', message, { hint: 'Load it again when what writes it has ended its line.' })
+}
+
 /**
  * The bytes of a stream.
  * @param packed - whether they are gzip's; where it is not known, the first two bytes tell
- * @param whole - called when all that there is was read
+ * @param whole - called with the last byte when all that there is was read
  */
 async function* unpacked(
   open: () => Readable,
   packed: boolean | undefined,
   name: string,
-  whole: () => void,
+  whole: (last: number | undefined) => Promise<void>,
 ): AsyncGenerator<Buffer> {
   const raw = buffers(open(), whole)
   const first = await raw.next()
@@ -181,9 +227,14 @@ function formatOf(name: string): LoadOptions['format'] {
   return formats.get(/\.(\w+)(?:\.gz)?$/i.exec(name)?.[1]?.toLowerCase() ?? '')
 }
 
-async function* buffers(source: Readable, whole?: () => void): AsyncGenerator<Buffer> {
-  for await (const chunk of source) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
-  whole?.()
+async function* buffers(source: Readable, whole?: (last: number | undefined) => Promise<void>): AsyncGenerator<Buffer> {
+  let last: number | undefined
+  for await (const chunk of source) {
+    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
+    last = bytes.at(-1) ?? last
+    yield bytes
+  }
+  await whole?.(last)
 }
 
 /** @throws UsageError INVALID_VALUE for the beginning of what is no text */

@@ -19,14 +19,17 @@ export type Input =
   | { readonly kind: 'rows'; readonly rows: RowsInput }
   | { readonly kind: 'columns'; readonly columns: Map<string, ColumnSource> }
 
-/** @throws UsageError for what is no source, or whose format is not known; the system's error for a missing file */
-export async function openInput(source: LoadSource, options: LoadOptions): Promise<Input> {
+/**
+ * @param earlier - what a file was known by when an import began that is gone on with
+ * @throws UsageError for what is no source, or whose format is not known; the system's error for a missing file
+ */
+export async function openInput(source: LoadSource, options: LoadOptions, earlier?: string): Promise<Input> {
   const path = parquetPath(source, options)
   if (path !== undefined) {
     await fileSize(path)
     return { kind: 'parquet', path }
   }
-  if (isBytes(source)) return { kind: 'bytes', bytes: await openBytes(source, options) }
+  if (isBytes(source)) return { kind: 'bytes', bytes: await openBytes(source, options, earlier) }
   return isRows(source) ? { kind: 'rows', rows: source } : { kind: 'columns', columns: toColumns(source) }
 }
 

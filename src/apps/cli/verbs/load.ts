@@ -192,7 +192,7 @@ function sentence({
   rowsRejected,
   ...rest
 }: LoadReport & { readonly file: string }): string {
-  const { seconds, limit, path, directCompress, created } = rest
+  const { seconds, limit, path, directCompress, created, grownBytes } = rest
   const rate = count(Math.round(rowsRead / Math.max(seconds.total, 0.001)))
   const others = [
     [rowsResumed, 'were there from a run before'],
@@ -200,10 +200,11 @@ function sentence({
     [rowsRejected, 'rejected'],
   ] as const
   const more = others.filter(([rows]) => rows > 0).map(([rows, what]) => `, ${count(rows)} ${what}`)
+  const grown = grownBytes > 0 ? `; the ${formatCount(grownBytes, 'byte')} that came to it meanwhile are not read` : ''
   const compressed = directCompress.batches > 0 ? ', compressed on the way in' : ''
   return (
     `${file}: ${formatCount(rowsWritten, 'row')} written${more.join('')} in ${duration(seconds.total)} (${rate} rows/s, limit: ` +
-    `${limit}, ${path.kind}${compressed})${created ? '; the table is new' : ''}.`
+    `${limit}, ${path.kind}${compressed})${created ? '; the table is new' : ''}${grown}.`
   )
 }
 
