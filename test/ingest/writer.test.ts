@@ -509,7 +509,7 @@ test('late rows that wait for a lock do not keep the others waiting', async () =
   const time = { column: 'time', chunkLength: 86_400_000, integer: false }
   const target = { time, segmentBy: [], orderBy: [], notDirect: 'a test', owned: true }
   const conflict = { onConflict: 'error', key: [] } as const
-  const settings = writerSettings({ flushMs: 10 })
+  const settings = writerSettings({ flushMs: 10, bufferBytes: 64 * 1024 })
   const rules = { table, target, conflict, settings }
   const collector = new RowCollector(rules)
   const delivery = new WriterDelivery({ ...rules, session: db, onChanged: () => undefined })
@@ -547,15 +547,27 @@ test('late rows that wait for a lock do not keep the others waiting', async () =
   }
   const free = await wait()
   await writer.flush()
+  let more: Promise<void> | undefined
   await db.transaction(async (tx) => {
     await tx.query({ text: 'lock table "Test 1.a".late in access exclusive mode', values: [] })
     const locked = await wait()
     process.stdout.write(`a live row takes ${free.toFixed(0)} ms, beside late rows that wait ${locked.toFixed(0)} ms\n`)
     expect(locked).toBeLessThan(free * 3 + 100)
     expect(writer.metrics).toMatchObject({ accepted: 60, written: 45, buffered: 15, problem: undefined })
+    // Those that fill their half of the buffer do not keep others out of it either.
+    const late = Array.from({ length: 2000 }, () => ({ time: new Date(day - 1000), id: -1 }))
+    await writer.write(late)
+    let taken = false
+    more = writer.write(late).then(() => {
+      taken = true
+    })
+    for (const end = id + 10; id < end; id++) await writer.write({ time: new Date(day + id), id })
+    while ((await count('live')) < id) await new Promise((next) => setTimeout(next, 10))
+    expect(taken).toBe(false)
   })
+  await more
   await writer.close()
-  expect([await count('live'), await count('late')]).toEqual([30, 30])
+  expect([await count('live'), await count('late')]).toEqual([40, 4030])
 })
 
 test('wrong options', async () => {

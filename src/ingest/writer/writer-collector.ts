@@ -1,6 +1,7 @@
 import type { TableDescription } from '../../catalog/column.ts'
 import type { CompressedRange } from '../../catalog/compressed-range.ts'
 import type { LoadTarget } from '../../catalog/load-target.ts'
+import { BatchError } from '../../errors.ts'
 import { CopyBuffer } from '../../wire/copy-buffer.ts'
 import type { ConflictRule } from '../conflict.ts'
 import { type InputRow, rowError, type TableEncoder, tableEncoder, writable } from '../encode/encoder.ts'
@@ -65,10 +66,15 @@ export class RowCollector {
   }
 
   /** Their bytes. */
-  get bytes(): number {
+  bytesOf(lane: Lane): number {
     let bytes = 0
-    for (const { buffer, sourceBytes } of this.#open.values()) bytes += buffer.length + sourceBytes
+    for (const open of this.#open.values()) if (open.lane === lane) bytes += open.buffer.length + open.sourceBytes
     return bytes
+  }
+
+  /** Whether one of the rows is late; what does not fit is not. */
+  hasLate(rows: readonly InputRow[]): boolean {
+    return this.ranges.length > 0 && rows.some((row, index) => this.#isLate(row, index))
   }
 
   /** When the oldest of them came. */
@@ -154,6 +160,15 @@ export class RowCollector {
     return strict
       ? tableEncoder(table, names, { timeUnit, timeZone })
       : layoutEncoder(table, names, { columns: names, timeUnit, timeZone })
+  }
+
+  #isLate(row: InputRow, index: number): boolean {
+    try {
+      return this.#laneOf(this.#layoutOf(row, index), row) === 'late'
+    } catch (error) {
+      if (error instanceof BatchError) return false
+      throw error
+    }
   }
 
   #laneOf({ encoder }: Layout, row: InputRow): Lane {

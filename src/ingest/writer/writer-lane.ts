@@ -19,8 +19,7 @@ export const lanes: readonly Lane[] = ['live', 'late']
 export class WriterLanes {
   /** The number of the last one. */
   number = 0
-  /** Encoded bytes of all. */
-  bytes = 0
+  readonly #bytes: Record<Lane, number> = { live: 0, late: 0 }
   readonly #queued: Record<Lane, QueuedBatch[]> = { live: [], late: [] }
   readonly #gates = new Map<Lane, Promise<unknown>>()
 
@@ -32,8 +31,13 @@ export class WriterLanes {
       settle = resolve
     })
     const bytes = batchBytes(batch)
-    this.bytes += bytes
+    this.#bytes[lane] += bytes
     this.#queued[lane].push({ batch, bytes, after: this.#gates.get(lane) ?? Promise.resolve(), settled, settle })
+  }
+
+  /** Encoded bytes. */
+  bytesOf(lane: Lane): number {
+    return this.#bytes[lane]
   }
 
   get rows(): number {
@@ -63,7 +67,7 @@ export class WriterLanes {
       const at = this.#queued[lane].indexOf(queued)
       if (at < 0) continue
       this.#queued[lane].splice(at, 1)
-      this.bytes -= queued.bytes
+      this.#bytes[lane] -= queued.bytes
       queued.settle()
     }
   }

@@ -1,4 +1,5 @@
 import type { CompressedRange } from '../../catalog/compressed-range.ts'
+import type { InputRow } from '../encode/encoder.ts'
 import { EarlierImports } from './earlier-import.ts'
 import type { SpillLog } from './spill-log.ts'
 import { atMost, Pause, Signal } from './wait.ts'
@@ -52,7 +53,11 @@ export class WriterQueue {
 
   /** Encoded bytes in memory. */
   get bytes(): number {
-    return this.lanes.bytes + this.#rules.collector.bytes
+    return this.#bytesOf('live') + this.#bytesOf('late')
+  }
+
+  #bytesOf(lane: Lane): number {
+    return this.lanes.bytesOf(lane) + this.#rules.collector.bytesOf(lane)
   }
 
   get spilledRows(): number {
@@ -68,8 +73,16 @@ export class WriterQueue {
     return this.#rules.log?.since ?? this.lanes.oldest?.batch.since
   }
 
-  get hasRoom(): boolean {
-    return this.bytes < this.#rules.settings.bufferBytes
+  /** Whether rows can be taken; late ones that wait for a lock take no more than half of the room for all. */
+  hasRoom(lane: Lane): boolean {
+    const { settings, ordered } = this.#rules
+    if (this.bytes >= settings.bufferBytes) return false
+    return lane === 'live' || ordered || this.#bytesOf('late') < settings.bufferBytes / 2
+  }
+
+  /** The lane in which rows wait for room. Those of one key must not overtake each other: there is one then. */
+  waitingLane(rows: readonly InputRow[]): Lane {
+    return !this.#rules.ordered && this.#rules.collector.hasLate(rows) ? 'late' : 'live'
   }
 
   /** Begins with what is on disk. */
@@ -90,8 +103,8 @@ export class WriterQueue {
   }
 
   /** Waits until more can be taken. @throws why it will not be */
-  room(): Promise<void> {
-    return this.#until(() => this.hasRoom)
+  room(lane: Lane): Promise<void> {
+    return this.#until(() => this.hasRoom(lane))
   }
 
   /** Waits until all that was added before is in the table or on disk. @throws why it is not */

@@ -12,7 +12,7 @@ import type { RejectedRow } from '../batch.ts'
 import { conflictRule } from '../conflict.ts'
 import { type InputRow, writable } from '../encode/encoder.ts'
 import { SpillLog } from './spill-log.ts'
-import { type CollectedBatch, RowCollector, toJson } from './writer-collector.ts'
+import { type CollectedBatch, type Lane, RowCollector, toJson } from './writer-collector.ts'
 import { WriterDelivery } from './writer-delivery.ts'
 import { type WriterOptions, type WriterSettings, writerSettings } from './writer-option.ts'
 import { WriterQueue } from './writer-queue.ts'
@@ -57,8 +57,8 @@ export class Writer implements AsyncDisposable {
   #accepted = 0
   #rejectedHere = 0
   #timer: NodeJS.Timeout | undefined
-  #turn: Promise<void> = Promise.resolve()
-  #waiting = 0
+  readonly #turns: Record<Lane, Promise<void>> = { live: Promise.resolve(), late: Promise.resolve() }
+  readonly #waiting: Record<Lane, number> = { live: 0, late: 0 }
   #closing: Promise<void> | undefined
 
   /** Made by `db.writer()`. */
@@ -73,7 +73,7 @@ export class Writer implements AsyncDisposable {
 
   /**
    * Takes a row, or a list of rows (objects by column name, or arrays), as a whole or not at all. It resolves when they are
-   * in memory and will be written; while the buffer is full it waits. A process that is killed loses what was in memory:
+   * in memory and will be written; while the buffer is full it waits, as late rows do where they fill half of it. A process that is killed loses what was in memory:
    * `flush` says what is safe.
    *
    * @throws BatchError for a row that does not fit, with its number in the list
@@ -83,18 +83,19 @@ export class Writer implements AsyncDisposable {
   async write(rows: InputRow | readonly InputRow[]): Promise<void> {
     const list: readonly InputRow[] = isList(rows) ? rows : [rows]
     this.#checkOpen()
-    if (this.#waiting === 0 && this.#queue.hasRoom) {
+    if (this.#hasRoom('live') && this.#hasRoom('late')) {
       await this.#take(list)
       return
     }
-    this.#waiting++
-    const turn = this.#turn.then(async () => {
-      await this.#queue.room()
+    const lane = this.#queue.waitingLane(list)
+    this.#waiting[lane]++
+    const turn = this.#turns[lane].then(async () => {
+      await this.#queue.room(lane)
       this.#checkOpen()
       await this.#take(list)
     })
-    this.#turn = turn.catch(() => undefined)
-    await turn.finally(() => this.#waiting--)
+    this.#turns[lane] = turn.catch(() => undefined)
+    await turn.finally(() => this.#waiting[lane]--)
   }
 
   /**
@@ -140,8 +141,12 @@ export class Writer implements AsyncDisposable {
     return this.close()
   }
 
+  #hasRoom(lane: Lane): boolean {
+    return this.#waiting[lane] === 0 && this.#queue.hasRoom(lane)
+  }
+
   async #close(): Promise<void> {
-    await this.#turn
+    await Promise.all(Object.values(this.#turns))
     this.#seal()
     clearTimeout(this.#timer)
     try {
