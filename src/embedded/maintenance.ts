@@ -11,7 +11,10 @@ import type { ServerObserver, SessionServer } from './session-server.ts'
 const CHECKPOINT_BYTES = BigInt(64 << 20)
 /** As autovacuum's thresholds: a base and a share; the share is asked of each table. */
 const CHANGED_ROWS = 5000
+/** Tables are tidied when no rows changed for so long: in the middle of a load it would be a third of the load's time. */
 const IDLE_MS = 300
+/** Where they change on and on, it is not put off for longer; a server's autovacuum looks once a minute. */
+const LONGEST_MS = 10_000
 /** A CHECKPOINT that failed is tried again after this time: on a full disk the next one is likely to fail too. */
 const RETRY_MS = 5000
 
@@ -99,9 +102,17 @@ export class Maintenance implements ServerObserver {
       this.#checkpoint(server)
     }
     if (this.#changed >= CHANGED_ROWS && this.#timer === undefined && !this.#working) {
-      this.#timer = setTimeout(() => this.#tidy(server), IDLE_MS)
-      this.#timer.unref()
+      this.#tidyLater(server, performance.now() + LONGEST_MS)
     }
+  }
+
+  #tidyLater(server: SessionServer, latest: number): void {
+    const changed = this.#changed
+    this.#timer = setTimeout(async () => {
+      if (this.#changed > changed && performance.now() < latest) this.#tidyLater(server, latest)
+      else await this.#tidy(server)
+    }, IDLE_MS)
+    this.#timer.unref()
   }
 
   stop(): void {

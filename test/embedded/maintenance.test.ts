@@ -49,6 +49,22 @@ test('tables that grew are analysed, whatever settings a connection left', async
   await expect.poll(estimate, { timeout: 10_000, interval: 100 }).toBe(20_000)
 })
 
+// A machine that stands still for 300 ms makes a pause where there is none.
+test('not between the batches of a load', { retry: 2 }, async () => {
+  await db.executeQuery('reset all')
+  await db.executeQuery('drop table if exists loaded')
+  await db.executeQuery('create table loaded (i int)')
+  await db.executeQuery('insert into loaded select generate_series(1, 6000)')
+  const analysed = async (): Promise<unknown> =>
+    (await db.executeQuery("select reltuples >= 0 as known from pg_class where relname = 'loaded'")).rows[0]?.['known']
+  const begin = performance.now()
+  while (performance.now() - begin < 1000) {
+    await db.executeQuery('insert into loaded select generate_series(1, 100)')
+    expect(await analysed()).toBe(false)
+  }
+  await expect.poll(analysed, { timeout: 5000, interval: 50 }).toBe(true)
+})
+
 test('dead rows are taken away', async () => {
   await db.executeQuery('reset all')
   await db.executeQuery('create table changed (i int, t text)')
