@@ -302,7 +302,7 @@ describe('what is chosen', () => {
       'destination text',
     ])
     expect(reasons[0]).toContain('Time column date')
-    const report = await run(data('flights-2k.json'), { timeFormat: 'YYYY/MM/DD HH24:MI', verify: true })
+    const report = await run(data('flights-2k.json'), { verify: true })
     expect(report).toMatchObject({ created: true, rowsWritten: 2000, verified: { rows: 2000 } })
   })
 
