@@ -9,6 +9,7 @@ import { layoutEncoder } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import type { LoadRun } from './load-run.ts'
 import { Sender, type SendRules } from './sender.ts'
+import { arrowSource } from './source/arrow-source.ts'
 import type { ColumnSource } from './source/column-source.ts'
 import { parquetGroups, type RowGroup } from './source/parquet.ts'
 import { type RowsInput, rowChunks, valueSize } from './source/row-source.ts'
@@ -117,6 +118,7 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
   const { settings, table } = run
   let prepared: { readonly encoder: TableEncoder; readonly sender: Sender } | undefined
   let group: RowGroup | undefined
+  let columns: ReadonlyMap<string, ColumnSource> = new Map()
   let write: ReturnType<TableEncoder['fromColumns']> | undefined
   run.path = { kind: 'binary', reason: 'Parquet is read by columns' }
   const { size } = await stat(path)
@@ -124,16 +126,28 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
     // The file is not read from front to back: its bytes are taken by rows.
     const share = (from.first + first + rows) / from.totalRows
     run.input = { bytesRead: Math.round(size * share), totalBytes: size }
-    prepared ??= await prepare(run, layoutEncoder(table, [...from.columns.keys()], settings))
+    const names = from.columns.map(({ name }) => name)
+    prepared ??= await prepare(run, layoutEncoder(table, names, settings))
     const { encoder, sender } = prepared
-    if (group !== from || write === undefined) write = encoder.fromColumns(from.columns)
+    if (group !== from || write === undefined) {
+      columns = arrowSources(encoder, from.columns, settings)
+      write = encoder.fromColumns(columns)
+    }
     group = from
-    const writeRow = write
     return {
       sender,
-      batch: columnBatch(encoder, from.columns, { first: from.first + first, offset: first, rows }, writeRow),
+      batch: columnBatch(encoder, columns, { first: from.first + first, offset: first, rows }, write),
     }
   })
+}
+
+function arrowSources(
+  encoder: TableEncoder,
+  columns: RowGroup['columns'],
+  settings: LoadSettings,
+): ReadonlyMap<string, ColumnSource> {
+  const taken = new Map(encoder.columns.map(({ receive }, at) => [encoder.propertyOf(at), receive]))
+  return new Map(columns.map((column) => [column.name, arrowSource(column, taken.get(column.name), settings)]))
 }
 
 interface GroupRange {

@@ -1,4 +1,5 @@
-import { type Column, type DataType, Precision, TimeUnit, Type, tableFromIPC } from '@uwdata/flechette'
+import { type Batch, Column, type DataType, Precision, TimeUnit, Type, tableFromIPC } from '@uwdata/flechette'
+import { UsageError } from '../errors.ts'
 
 /** A column of an Arrow table, read value by value. */
 export interface ReadColumn {
@@ -6,20 +7,78 @@ export interface ReadColumn {
   readonly length: number
   /** The type of the server that takes all of its values, as SQL; undefined where none is obvious. */
   readonly sqlType: string | undefined
+  /** What its memory holds, where that can be taken as it is. */
+  readonly form: ArrowForm
+  /** The memory, in the pieces that it came in. */
+  readonly pieces: readonly ArrowPiece[]
   /** The value of a row; null for NULL. */
   get(row: number): unknown
 }
 
+/** A count of the unit since 1970, UTF-8, numbers as typed arrays have them, or else. */
+export type ArrowForm =
+  | { readonly kind: 'timestamp'; readonly unit: ArrowUnit; readonly zoned: boolean }
+  | { readonly kind: 'text' | 'float' | 'integer' | 'other' }
+
+export type ArrowUnit = 's' | 'ms' | 'us' | 'ns'
+
+/** As Arrow lays it out. */
+export interface ArrowPiece {
+  readonly length: number
+  readonly values: unknown
+  /** Where each text begins, and the last ends. */
+  readonly offsets: unknown
+  /** A bit for each row, 0 for NULL; undefined where there is none. */
+  readonly validity: Uint8Array | undefined
+}
+
 /**
- * The columns of an Arrow IPC stream, exact: 64-bit integers, and microseconds of timestamps and times, are bigints;
- * dates Dates; decimals their decimal text; lists arrays; structs objects.
+ * The columns of Arrow IPC streams, one after another where several have a column of one name. Exact: 64-bit integers, and
+ * microseconds of timestamps and times, are bigints; dates Dates; decimals their decimal text; lists arrays; structs objects.
+ * @throws UsageError INVALID_VALUE for two columns of one name
  */
-export function readArrow(ipc: Uint8Array): readonly ReadColumn[] {
-  const table = tableFromIPC(ipc, { useBigInt: true, useDate: true, useDecimalBigInt: true })
-  return table.schema.fields.map(({ name, type }) => {
-    const column = table.getChild(name)
-    return { name, length: column.length, sqlType: sqlTypeOf(type), get: reader(column, type) }
+export function readArrow(streams: readonly Uint8Array[]): readonly ReadColumn[] {
+  const columns = new Map<string, { readonly type: DataType; readonly batches: Batch<unknown>[] }>()
+  for (const stream of streams) {
+    const table = tableFromIPC(stream, { useBigInt: true, useDate: true, useDecimalBigInt: true })
+    const { fields } = table.schema
+    for (const { name, type } of fields) {
+      if (fields.filter((field) => field.name === name).length > 1) {
+        throw new UsageError('INVALID_VALUE', `There are two columns ${JSON.stringify(name)}`)
+      }
+      const batches: readonly Batch<unknown>[] = table.getChild(name).data
+      const known = columns.get(name)
+      if (known === undefined) columns.set(name, { type, batches: [...batches] })
+      else known.batches.push(...batches)
+    }
+  }
+  return [...columns].map(([name, { type, batches }]) => {
+    const column = new Column(batches, type)
+    const { length } = column
+    const pieces = batches.map(pieceOf)
+    return { name, length, sqlType: sqlTypeOf(type), form: formOf(type), pieces, get: reader(column, type) }
   })
+}
+
+const units: Readonly<Record<number, ArrowUnit>> = {
+  [TimeUnit.SECOND]: 's',
+  [TimeUnit.MILLISECOND]: 'ms',
+  [TimeUnit.MICROSECOND]: 'us',
+  [TimeUnit.NANOSECOND]: 'ns',
+}
+
+function formOf(type: DataType): ArrowForm {
+  if (type.typeId === Type.Timestamp) {
+    return { kind: 'timestamp', unit: units[type.unit] ?? 'us', zoned: type.timezone !== null }
+  }
+  if (type.typeId === Type.Utf8) return { kind: 'text' }
+  if (type.typeId === Type.Float) return { kind: 'float' }
+  return { kind: type.typeId === Type.Int ? 'integer' : 'other' }
+}
+
+function pieceOf({ length, nullCount, values, offsets, validity }: Batch<unknown>): ArrowPiece {
+  const some = nullCount > 0 && validity instanceof Uint8Array && validity.length > 0
+  return { length, values, offsets, validity: some ? validity : undefined }
 }
 
 const plainTypes: ReadonlyMap<number, string> = new Map([
@@ -51,7 +110,7 @@ function sqlTypeOf(type: DataType): string | undefined {
 
 function reader(column: Column<unknown>, type: DataType): (row: number) => unknown {
   if (type.typeId === Type.Timestamp || (type.typeId === Type.Time && type.unit !== undefined)) {
-    return rawReader(column, scale(type.unit))
+    return rawReader(column, toMicros(units[type.unit] ?? 'us'))
   }
   if (type.typeId === Type.Decimal) {
     const places = type.scale
@@ -64,32 +123,43 @@ function reader(column: Column<unknown>, type: DataType): (row: number) => unkno
 }
 
 /** Microseconds from a count of the unit; nanoseconds are cut down, as the server keeps no more. */
-function scale(unit: number): (value: bigint) => bigint {
-  if (unit === TimeUnit.SECOND) return (value) => value * 1_000_000n
-  if (unit === TimeUnit.MILLISECOND) return (value) => value * 1000n
-  if (unit === TimeUnit.MICROSECOND) return (value) => value
+export function toMicros(unit: ArrowUnit): (value: bigint) => bigint {
+  if (unit === 's') return (value) => value * 1_000_000n
+  if (unit === 'ms') return (value) => value * 1000n
+  if (unit === 'us') return (value) => value
   return (value) => (value - (((value % 1000n) + 1000n) % 1000n)) / 1000n
 }
 
 /** Values as they are stored: the library's own reading makes milliseconds of timestamps. */
-function rawReader(column: Column<unknown>, toMicros: (value: bigint) => bigint): (row: number) => unknown {
-  const batches = column.data
-  const starts: number[] = []
-  let start = 0
-  for (const batch of batches) {
-    starts.push(start)
-    start += batch.length
-  }
-  let at = 0
+function rawReader({ data }: Column<unknown>, scaled: (value: bigint) => bigint): (row: number) => unknown {
+  const place = new PiecePlace(data)
   return (row) => {
+    place.seek(row)
+    const batch = data[place.piece]
+    if (batch === undefined || batch.at(place.index) === null) return null
+    const value: unknown = Reflect.get(batch.values ?? [], place.index)
+    return typeof value === 'bigint' || typeof value === 'number' ? scaled(BigInt(value)) : null
+  }
+}
+
+/** Where a row is in the pieces of a column. */
+export class PiecePlace {
+  piece = 0
+  index = 0
+  readonly #starts: readonly number[]
+
+  constructor(pieces: readonly { readonly length: number }[]) {
+    const starts = [0]
+    for (const { length } of pieces) starts.push((starts.at(-1) ?? 0) + length)
+    this.#starts = starts.slice(0, -1)
+  }
+
+  seek(row: number): void {
+    const starts = this.#starts
     // Rows are mostly read in order.
-    if (row < (starts[at] ?? 0)) at = 0
-    while (at + 1 < starts.length && row >= (starts[at + 1] ?? 0)) at++
-    const batch = batches[at]
-    const index = row - (starts[at] ?? 0)
-    if (batch === undefined || batch.at(index) === null) return null
-    const value: unknown = Reflect.get(batch.values ?? [], index)
-    return typeof value === 'bigint' || typeof value === 'number' ? toMicros(BigInt(value)) : null
+    if (row < (starts[this.piece] ?? 0)) this.piece = 0
+    while (this.piece + 1 < starts.length && row >= (starts[this.piece + 1] ?? 0)) this.piece++
+    this.index = row - (starts[this.piece] ?? 0)
   }
 }
 

@@ -10,7 +10,8 @@ type Value = number | boolean | Uint8Array | Struct | readonly Value[]
 
 /** Where the pages of a column of a row group are. */
 interface ColumnPages {
-  readonly name: string
+  /** Of more than one name within a struct, a list or a map. */
+  readonly path: readonly string[]
   readonly start: number
   readonly bytes: number
 }
@@ -36,15 +37,23 @@ export class PageChecksums {
     return new PageChecksums(file, list(metadata.get(4)).map(pagesOf))
   }
 
+  /** The columns of a row group, in their order; undefined where they cannot be told apart by name as the library does it. */
+  columns(group: number): readonly string[] | undefined {
+    const paths = (this.#groups[group] ?? []).map(({ path }) => path)
+    const names = paths.map(([name = '']) => name)
+    const plain = paths.every((path) => path.length === 1) && names.every((name) => !name.includes('.'))
+    return plain && new Set(names).size === names.length ? names : undefined
+  }
+
   /** The first page of a row group whose bytes are not those of its checksum; undefined where there is none. */
   async damage(group: number): Promise<{ readonly column: string; readonly page: number } | undefined> {
-    for (const { name, start, bytes } of this.#groups[group] ?? []) {
+    for (const { path, start, bytes } of this.#groups[group] ?? []) {
       if (this.#has === false) return undefined
       const pages = new Uint8Array(await this.#file.slice(start, start + bytes).arrayBuffer())
       const { page, sums } = checkPages(pages)
       // Who writes them writes them for every column.
       this.#has ??= sums > 0
-      if (page !== undefined) return { column: name, page }
+      if (page !== undefined) return { column: path.join('.'), page }
     }
     return undefined
   }
@@ -96,7 +105,7 @@ function pagesOf(group: Value): ColumnPages[] {
     const dictionary = number(metadata.get(11))
     const path = list(metadata.get(3)).map((part) => (part instanceof Uint8Array ? Buffer.from(part).toString() : ''))
     const start = dictionary > 0 && dictionary < data ? dictionary : data
-    return { name: path.join('.'), start, bytes: number(metadata.get(7)) }
+    return { path, start, bytes: number(metadata.get(7)) }
   })
 }
 

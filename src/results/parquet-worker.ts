@@ -1,13 +1,16 @@
 /** The thread of parquet-thread.ts: opens one file to be read, or makes one, and answers one request after another. */
-import { openAsBlob } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import { setFlagsFromString } from 'node:v8'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import type { ParquetFile, RecordBatch } from 'parquet-wasm/esm'
+import type { ParquetFile, ReaderOptions, RecordBatch } from 'parquet-wasm/esm'
 import { PageChecksums } from './parquet-checksum.ts'
+import { FileBlob, FileChanged, freeBuffers } from './parquet-file.ts'
 import type { ParquetAnswer, ParquetModules, ParquetReply, ParquetRequest, ParquetStart } from './parquet-thread.ts'
 
 type Library = typeof import('parquet-wasm/esm')
+
+/** Rows that are read as one: by the library's own choice, 1024, it takes four times as long. */
+const batchSize = 65_536
 
 const nothing: ParquetAnswer = { blocks: [], groups: [] }
 
@@ -82,7 +85,7 @@ class Damage extends Error {}
 class ParquetWorker {
   readonly #port: MessagePort
   #file: ParquetFile | undefined
-  #bytes: Blob | undefined
+  #bytes: FileBlob | undefined
   #checksums: PageChecksums | undefined
   #making: Making | undefined
 
@@ -98,11 +101,28 @@ class ParquetWorker {
     }
     if (request.kind === 'batch') return { ...nothing, blocks: (await this.#making?.add(request.ipc)) ?? [] }
     if (request.kind === 'end') return { ...nothing, blocks: (await this.#making?.end()) ?? [] }
-    if (request.kind === 'group') await this.#check(request.group)
-    const table = await this.#file?.read(
-      request.kind === 'group' ? { rowGroups: [request.group] } : { limit: request.rows },
-    )
-    return { ...nothing, blocks: table === undefined ? [] : [table.intoIPCStream()] }
+    if (request.kind === 'sample') return { ...nothing, blocks: await this.#read({ limit: request.rows }) }
+    await this.#check(request.group)
+    return { ...nothing, blocks: await this.#group(request.group) }
+  }
+
+  /** A column at a time, where that can be: the library's memory never shrinks. */
+  async #group(group: number): Promise<Uint8Array[]> {
+    const names = this.#checksums?.columns(group)
+    if (names === undefined) return this.#read({ rowGroups: [group] })
+    const blocks: Uint8Array[] = []
+    for (const name of names) blocks.push(...(await this.#read({ rowGroups: [group], columns: [name] })))
+    return blocks
+  }
+
+  async #read(wanted: ReaderOptions): Promise<Uint8Array[]> {
+    const table = await this.#file?.read({ ...wanted, batchSize })
+    this.#bytes?.free()
+    // Batch by batch: of a table that has some of the columns the library writes the schema of all.
+    const batches = table?.recordBatches() ?? []
+    if (batches.length === 0) return table === undefined ? [] : [table.intoIPCStream()]
+    table?.free()
+    return batches.map((batch) => batch.intoIPCStream())
   }
 
   async #library(purpose: keyof ParquetModules): Promise<Library> {
@@ -119,8 +139,9 @@ class ParquetWorker {
 
   async #check(group: number): Promise<void> {
     // Refused when the file is another one since: the library would panic.
-    await this.#bytes?.slice(0, 4).arrayBuffer()
+    await this.#bytes?.check()
     const damage = await this.#checksums?.damage(group)
+    this.#bytes?.free()
     if (damage === undefined) return
     const { column, page } = damage
     throw new Damage(`page ${page} of column ${JSON.stringify(column)} is not as its checksum says`)
@@ -128,7 +149,7 @@ class ParquetWorker {
 
   async #open(path: string): Promise<ParquetAnswer> {
     const { ParquetFile: Opened } = await this.#library('reading')
-    this.#bytes = await openAsBlob(path)
+    this.#bytes = await FileBlob.open(path)
     this.#file = await Opened.fromFile(this.#bytes)
     this.#checksums = await PageChecksums.open(this.#bytes)
     const groups = this.#file
@@ -139,8 +160,8 @@ class ParquetWorker {
   }
 }
 
-const plainFlags = ['--no-wasm-dynamic-tiering', '--no-wasm-tier-up', '--no-wasm-lazy-compilation']
-const usualFlags = ['--wasm-dynamic-tiering', '--wasm-tier-up', '--wasm-lazy-compilation']
+/** How much of a function runs before V8 optimises it: the most, and what it is from Node 22 on. */
+const tieringBudget = { most: 2 ** 31 - 1, usual: 13_000_000 }
 
 /** A section without meaning: V8 knows the same bytes again, with the code it has for them. */
 const otherBytes = Buffer.of(0, 2, 1, 0x70)
@@ -148,16 +169,34 @@ const otherBytes = Buffer.of(0, 2, 1, 0x70)
 /**
  * Compiles the library. V8's optimised code, with what it takes to make it, is 60 MB, more than most row groups, and gains
  * nothing where a file is read; where one is written it saves a fifth of the time.
- * @param plain - without it. The flags are those of the whole process: nothing else is to be compiled meanwhile.
+ * @param plain - with little of it. A module takes the flag, which is the whole process's, when it is made: nothing else is
+ * to be compiled meanwhile.
  */
 async function compile(plain: boolean): Promise<WebAssembly.Module> {
-  const bytes = await readFile(new URL(import.meta.resolve('parquet-wasm/esm/parquet_wasm_bg.wasm')))
-  if (!plain) return WebAssembly.compile(bytes)
-  for (const flag of plainFlags) setFlagsFromString(flag)
+  const path = new URL(import.meta.resolve('parquet-wasm/esm/parquet_wasm_bg.wasm'))
+  if (!plain) return WebAssembly.compile(await readFile(path))
+  const bytes = await readBefore(path, otherBytes)
+  setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.most}`)
   try {
-    return new WebAssembly.Module(Buffer.concat([bytes, otherBytes]))
+    return new WebAssembly.Module(bytes)
   } finally {
-    for (const flag of usualFlags) setFlagsFromString(flag)
+    setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.usual}`)
+    freeBuffers([bytes.buffer])
+  }
+}
+
+/** A file with more bytes behind it, in memory once. */
+async function readBefore(path: URL, more: Uint8Array): Promise<Buffer<ArrayBuffer>> {
+  const file = await open(path)
+  try {
+    const { size } = await file.stat()
+    const bytes = Buffer.from(new ArrayBuffer(size + more.length))
+    const { bytesRead } = await file.read(bytes, 0, size, 0)
+    if (bytesRead < size) throw new Error(`${bytesRead} of ${size} bytes of the library could be read`)
+    bytes.set(more, size)
+    return bytes
+  } finally {
+    await file.close()
   }
 }
 
@@ -187,11 +226,7 @@ function failure(error: unknown): ParquetReply {
   // What the library throws out of a panic leaves its memory as it happens to be.
   if (error instanceof WebAssembly.RuntimeError) throw error
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof Damage) return { kind: 'damaged', message }
-  // The file's size or time is not what it was when it was opened.
-  if (error instanceof DOMException && error.name === 'NotReadableError') {
-    return { kind: 'damaged', message: 'it was changed while it was read' }
-  }
+  if (error instanceof Damage || error instanceof FileChanged) return { kind: 'damaged', message }
   const missing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND'
   return { kind: missing ? 'missing' : 'failed', message }
 }

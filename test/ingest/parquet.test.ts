@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DuckDBInstance } from '@duckdb/node-api'
+import { columnFromArray, Table, tableFromColumns, tableToIPC } from '@uwdata/flechette'
+import { Table as ParquetTable, writeParquet } from 'parquet-wasm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TimescaleError } from '../../src/errors.ts'
 import { load } from '../../src/ingest/load.ts'
@@ -85,6 +87,66 @@ test('types arrive exactly, to the microsecond, with NULLs', async () => {
       list: '{}',
     },
   ])
+})
+
+test('times of any unit, and row groups of several pieces, as the server reads their texts', async () => {
+  const name = { schema: database.schema, name: 'units' }
+  await database.db.query(sql`create table ${sql.name(name)} (
+    id int, s timestamp, ms timestamp, us timestamptz, ns timestamp, f float4, g float8, small int8, t varchar, texts text)`)
+  // Random points from 1677 to 2262, what nanoseconds hold, and 70,000 rows: two pieces, of 65,536 at most.
+  const select = `select id::int as id, make_timestamp(us // 1000000 * 1000000)::timestamp_s as s,
+    make_timestamp(us // 1000 * 1000)::timestamp_ms as ms, make_timestamp(us)::timestamptz as us,
+    make_timestamp_ns(us * 1000 + id % 1000) as ns, (us % 1000)::float as f, (us % 1000)::float as g,
+    (us % 100)::int8 as small, if(id % 7 = 0, null, 'ü' || id::varchar) as t, us::varchar as texts
+    from (select id, case id when 0 then -9223286400000000 when 1 then -1 when 2 then 0 when 3 then 9223286400000000
+      else hash(id)::hugeint % 18446572800000000 - 9223286400000000 end::int8 as us from range(70000) r(id))`
+  await load(database.db, name, await write(select, 80_000))
+  const { rows } = await database.db.query(sql`select count(*)::int as rows, count(t)::int as t,
+      count(*) filter (where t = 'ü' || id)::int as same,
+      count(*) filter (where extract(epoch from us) * 1000000 = n and extract(epoch from ns) * 1000000 = n)::int as exact,
+      count(*) filter (where extract(epoch from ms) * 1000 = trunc(n / 1000)
+        and extract(epoch from s) = trunc(n / 1000000))::int as coarse,
+      count(*) filter (where f = n % 1000 and g = f and small = n % 100)::int as numbers
+    from (select *, texts::numeric as n from ${sql.name(name)}) r`)
+  const all = 70_000
+  expect(rows).toEqual([{ rows: all, t: 60_000, same: 60_000, exact: all, coarse: all, numbers: all }])
+})
+
+test('times without a zone are those of timeZone, and no option changes what a unit means', async () => {
+  const name = { schema: database.schema, name: 'zones' }
+  await database.db.query(
+    sql`create table ${sql.name(name)} (id int, at timestamptz, zoned timestamptz, naive timestamp)`,
+  )
+  // The clocks of Berlin skip 02:30 on the first day, and show it twice on the second.
+  const select = `select id, "at", "at"::timestamptz as zoned, "at" as naive from (values (1, timestamp '2024-03-31 02:30'),
+    (2, timestamp '2024-10-27 02:30'), (3, timestamp '2024-07-01 12:00:00.000001'), (4, null)) v(id, "at")`
+  await load(database.db, name, await write(select), { timeZone: 'Europe/Berlin', timeUnit: 'ms', verify: true })
+  const { rows } = await database.db.query(sql`select count(*)::int as rows,
+      bool_and(at = naive at time zone 'Europe/Berlin') as shifted, bool_and(zoned = naive at time zone 'UTC') as kept
+    from ${sql.name(name)}`)
+  expect(rows).toEqual([{ rows: 4, shifted: true, kept: true }])
+})
+
+test('a text with NUL, and two columns of one name', async () => {
+  const name = { schema: database.schema, name: 'texts' }
+  await database.db.query(sql`create table ${sql.name(name)} (id int, t text)`)
+  for (const text of [`'a' || chr(0)`, `repeat('a', 40) || chr(0)`]) {
+    const path = await write(`select id::int as id, if(id = 5, ${text}, 'b') as t from range(9) r(id)`)
+    await expect(load(database.db, name, path)).rejects.toMatchObject({
+      row: 5,
+      message: expect.stringContaining('Column "t" (text): a text with NUL'),
+    })
+  }
+  const twice = { id: columnFromArray([1, 2]), t: columnFromArray(['a', 'b']) }
+  const table = tableFromColumns(Object.entries(twice))
+  const fields = table.schema.fields.map((field) => ({ ...field, name: 'id' }))
+  const ipc = tableToIPC(new Table({ ...table.schema, fields }, table.children), { format: 'stream' })
+  const path = join(directory, 'twice.parquet')
+  writeFileSync(path, writeParquet(ParquetTable.fromIPCStream(ipc ?? new Uint8Array(0))))
+  await expect(load(database.db, name, path)).rejects.toMatchObject({
+    code: 'INVALID_VALUE',
+    message: `${path}: There are two columns "id"`,
+  })
 })
 
 test('row groups one after another, resumed, and what does not fit', async () => {

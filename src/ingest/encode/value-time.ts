@@ -43,6 +43,13 @@ function writeMilliseconds(buffer: CopyBuffer, ms: number, more: number): void {
   else buffer.bigInteger(inRange(BigInt(ms) * 1000n + BigInt(more)) - epochMicros)
 }
 
+/** A field with a point in time in microseconds since 1970, exact as a number. @throws Misfit */
+export function writeMicroseconds(buffer: CopyBuffer, micros: number | bigint): void {
+  const since = typeof micros === 'number' ? micros - epochMs * 1000 : undefined
+  if (since !== undefined && Number.isSafeInteger(since)) buffer.safeInteger(since)
+  else buffer.bigInteger(inRange(BigInt(micros)) - epochMicros)
+}
+
 /** The day of a point in time in UTC. */
 export function dateWriter(options: ValueOptions): ValueWriter {
   timeFormatOf(options)

@@ -27,8 +27,13 @@ export interface ColumnSource {
   readonly length: number
   /** Set for a plain typed array: its bytes can be taken without a look at each value. */
   readonly typed: Float64Array | Int32Array | BigInt64Array | undefined
+  /** Writes the field of a row for a type's function of the server, faster than by its value; undefined where it cannot. */
+  readonly writer?: (receive: string) => FieldWriter | undefined
   get(row: number): unknown
 }
+
+/** Writes the field of a row. */
+export type FieldWriter = (buffer: CopyBuffer, row: number) => void
 
 /** The columns of any accepted input by name. @throws UsageError INVALID_VALUE for columns of different lengths */
 export function columnSources(input: ColumnsInput): Map<string, ColumnSource> {
@@ -81,9 +86,11 @@ function columnSource(name: string, column: unknown): ColumnSource {
 export function sourceWriter(
   column: { readonly write: ValueWriter; readonly receive: string },
   source: ColumnSource,
-): (buffer: CopyBuffer, row: number) => void {
+): FieldWriter {
   const { typed, get } = source
   const { write, receive } = column
+  const own = source.writer?.(receive)
+  if (own !== undefined) return own
   if (typed instanceof Float64Array && receive === 'float8recv') return float8(typed)
   if (typed instanceof Int32Array && receive === 'int4recv') return int4(typed)
   if (typed instanceof BigInt64Array && receive === 'int8recv') return int8(typed)
@@ -94,7 +101,7 @@ export function sourceWriter(
   }
 }
 
-function float8(values: Float64Array): (buffer: CopyBuffer, row: number) => void {
+export function float8(values: Float64Array | Float32Array): FieldWriter {
   return (buffer, row) => {
     const at = buffer.reserve(12)
     const { view } = buffer
@@ -103,7 +110,7 @@ function float8(values: Float64Array): (buffer: CopyBuffer, row: number) => void
   }
 }
 
-function int4(values: Int32Array): (buffer: CopyBuffer, row: number) => void {
+export function int4(values: Int32Array | Int16Array | Int8Array): FieldWriter {
   return (buffer, row) => {
     const at = buffer.reserve(8)
     const { view } = buffer
@@ -112,7 +119,7 @@ function int4(values: Int32Array): (buffer: CopyBuffer, row: number) => void {
   }
 }
 
-function int8(values: BigInt64Array): (buffer: CopyBuffer, row: number) => void {
+export function int8(values: BigInt64Array): FieldWriter {
   // Read by halves: a bigint is an allocation.
   const words = new Int32Array(values.buffer, values.byteOffset, values.length * 2)
   return (buffer, row) => {
@@ -124,5 +131,5 @@ function int8(values: BigInt64Array): (buffer: CopyBuffer, row: number) => void 
   }
 }
 
-/** Which half of a bigint comes second in memory: 1 on little-endian machines. */
-const high = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 1 : 0
+/** Which half of a bigint is its high one in memory: 1 on little-endian machines. */
+export const high: 0 | 1 = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 1 : 0

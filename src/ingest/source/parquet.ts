@@ -1,7 +1,6 @@
 import { TimescaleError, UsageError } from '../../errors.ts'
 import { type ReadColumn, readArrow } from '../../results/arrow-read.ts'
 import { ParquetCrash, ParquetDamage, type ParquetRequest, ParquetThread } from '../../results/parquet-thread.ts'
-import type { ColumnSource } from './column-source.ts'
 import { untilAborted } from './row-source.ts'
 
 /** The rows of one row group, by columns. */
@@ -9,7 +8,7 @@ export interface RowGroup {
   /** The number of its first row in the file. */
   readonly first: number
   readonly rows: number
-  readonly columns: ReadonlyMap<string, ColumnSource>
+  readonly columns: readonly ReadColumn[]
   /** Of the whole file. */
   readonly totalRows: number
 }
@@ -29,8 +28,7 @@ export async function* parquetGroups(path: string, signal: AbortSignal | undefin
       const columns = await file.columns({ kind: 'group', group }, place)
       const found = columns[0]?.length ?? rows
       if (found !== rows) throw damaged(path, place, `it has ${found} rows`)
-      const sources = new Map(columns.map((column) => [column.name, { ...column, typed: undefined }]))
-      yield { first, rows, totalRows, columns: sources }
+      yield { first, rows, totalRows, columns }
       first += rows
     }
   } finally {
@@ -77,8 +75,9 @@ class ParquetReader {
   async columns(request: ParquetRequest, place: string): Promise<readonly ReadColumn[]> {
     const { blocks } = await this.#ask(request, place)
     try {
-      return readArrow(blocks[0] ?? new Uint8Array(0))
+      return readArrow(blocks)
     } catch (error) {
+      if (error instanceof UsageError) throw new UsageError(error.code, `${this.#path}: ${error.message}`)
       throw damaged(this.#path, place, 'its columns cannot be read', error)
     }
   }
