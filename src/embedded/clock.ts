@@ -10,7 +10,6 @@ import { parseTime, type TimeInput } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
 import { readClock } from './engine-hook.ts'
 import type { RunWork } from './engine-work.ts'
-import { readNextDue } from './job-record.ts'
 import type { FinishedRun, JobEffect, Scheduler } from './scheduler.ts'
 import type { SessionServer } from './session-server.ts'
 
@@ -159,10 +158,12 @@ export class VirtualClock {
 
   /** Runs the next job that is due until `target`, at its own time. */
   async #step(run: RunWork, floor: bigint, target: bigint): Promise<{ at: bigint; run: ClockRun } | undefined> {
-    const at = await readNextDue(run, timestamp(floor))
-    if (at === undefined || at > target) return undefined
-    this.#clock.set(at)
-    const finished = await this.#scheduler.runDue(run, timestamp(at), true)
+    let at = floor
+    const times = { floor: timestamp(floor), until: timestamp(target) }
+    const finished = await this.#scheduler.runDue(run, times, (microseconds) => {
+      at = microseconds
+      this.#clock.set(at)
+    })
     return finished === undefined ? undefined : { at, run: toRun(finished, at) }
   }
 }

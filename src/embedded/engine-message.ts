@@ -54,6 +54,7 @@ export type ToWorker =
       readonly connection: number
       readonly settings: readonly Setting[]
       readonly checked: boolean
+      readonly resets: boolean
     }
   | { readonly kind: 'forget'; readonly connection: number }
   /** Remembers this moment, of an engine that nobody uses. */

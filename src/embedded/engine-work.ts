@@ -13,6 +13,8 @@ export interface WorkOptions {
   readonly session?: 'new' | 'same'
   /** Settings that the new session starts with: names that exist and valid values, since they are set without SQL. */
   readonly settings?: readonly Setting[]
+  /** The new session may make settings that nobody knows, such as `own.setting`: they are reset when it is left. */
+  readonly resets?: boolean
   /** It is cancelled after this time; 0 is none. */
   readonly limitMs?: number
   /** It is cancelled when a connection has waited for it so long. */

@@ -131,7 +131,7 @@ class EngineWorker {
   }
 
   #manage(message: Exclude<ToWorker, { kind: 'input' }>): void {
-    if (message.kind === 'open') this.#settings.open(message.connection, message.settings, message.checked)
+    if (message.kind === 'open') this.#settings.open(message.connection, message.settings, message)
     else if (message.kind === 'forget') this.#settings.forget(message.connection)
     else if (message.kind === 'snapshot') this.#takeSnapshot()
     else if (message.kind === 'rewind') this.#rewind()

@@ -145,13 +145,13 @@ export class Engine {
     this.#wake()
   }
 
-  /** `checked`: the settings are our own and valid. */
+  /** `checked`: the settings are our own and valid. `resets`: all are reset when another connection has its turn. */
   openConnection(
     connection: number,
     settings: readonly Setting[],
-    { checked = false }: { readonly checked?: boolean } = {},
+    { checked = false, resets = false }: { readonly checked?: boolean; readonly resets?: boolean } = {},
   ): void {
-    this.#send({ kind: 'open', connection, settings, checked })
+    this.#send({ kind: 'open', connection, settings, checked, resets })
   }
 
   forgetConnection(connection: number): void {

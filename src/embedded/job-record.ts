@@ -1,6 +1,6 @@
 /** What the scheduler reads and writes about jobs and their runs, in the extension's own tables. */
 import { quoteLiteral } from '../sql/literal.ts'
-import { type RunWork, WorkError } from './engine-work.ts'
+import { type RunWork, WorkError, type WorkOptions } from './engine-work.ts'
 import { HISTORY, STAT, STATEMENTS } from './job-statement.ts'
 
 const UNKNOWN_STATEMENT = '26000'
@@ -15,12 +15,14 @@ export interface BegunRun {
   readonly maxRuntime: string
   readonly due: string
   readonly at: string
+  /** `at` in microseconds since 1970. */
+  readonly microseconds: bigint
   /** The columns of its statistics before this run, as a JSON object. */
   readonly before: string
   /** The hypertable whose chunks are counted; empty for none. */
   readonly watched: string
-  /** True where it calls something that is not the extension's own. */
-  readonly userDefined: boolean
+  /** `action`: it calls something that is not the extension's own. `history`: it removes old runs of jobs. */
+  readonly kind: 'action' | 'history' | 'policy'
   readonly chunks: ChunkCounts
 }
 
@@ -36,12 +38,22 @@ export async function readNextDue(run: RunWork, floor: string): Promise<bigint |
   return due === '' ? undefined : BigInt(due)
 }
 
-/** Takes the first job that is due at the time `at`, SQL, and writes the start of its run; undefined where none is. */
-export async function beginRun(run: RunWork, at: string, countsChunks: boolean): Promise<BegunRun | undefined> {
-  const [row] = await execute(run, 'begin', [at, String(countsChunks)])
+/** Which jobs are due: until a time, at their own times but not before another. Both are SQL. */
+export interface DueTimes {
+  readonly floor: string
+  readonly until: string
+}
+
+/** Takes the first job that is due and writes the start of its run, in one transaction; undefined where none is. */
+export async function beginRun(
+  run: RunWork,
+  { floor, until }: DueTimes,
+  countsChunks: boolean,
+): Promise<BegunRun | undefined> {
+  const [row] = await execute(run, 'begin', [floor, until, String(countsChunks)])
   if (row === undefined) return undefined
-  const [jobId, historyId = '', name = '', owner = '', limitMs, maxRuntime = '', due = '', begunAt = ''] = row
-  const [before = '', watched = '', userDefined, chunks] = row.slice(8)
+  const [jobId, historyId = '', name = '', owner = '', limitMs, maxRuntime = '', due = '', at = ''] = row
+  const [microseconds = 0, before = '', watched = '', kind, chunks] = row.slice(8)
   return {
     jobId: Number(jobId),
     historyId,
@@ -50,10 +62,11 @@ export async function beginRun(run: RunWork, at: string, countsChunks: boolean):
     limitMs: Number(limitMs),
     maxRuntime,
     due,
-    at: begunAt,
+    at,
+    microseconds: BigInt(microseconds),
     before,
     watched,
-    userDefined: userDefined === 't',
+    kind: kind === 'action' || kind === 'history' ? kind : 'policy',
     chunks: readCounts(chunks),
   }
 }
@@ -87,19 +100,31 @@ update ${STAT} set total_runs = total_runs - 1, total_crashes = total_crashes - 
 where job_id = ${jobId}`)
 }
 
+/** Removes old runs as the job `jobId` is configured. */
+export async function pruneHistory(run: RunWork, jobId: number, options: WorkOptions): Promise<void> {
+  const [row] = await execute(run, 'prune', [String(jobId)], options)
+  if (row?.[0] === 't') await run(`vacuum ${HISTORY}`, options)
+}
+
 /**
  * Runs a prepared statement: to parse and plan these takes several times as long as to run them. A new engine does not
- * know them yet, and a client's DEALLOCATE may have taken them.
+ * know them yet, and a client's DEALLOCATE may have taken them. The server would plan each of them five times for the
+ * values it is given before it keeps a plan.
  */
-async function execute(run: RunWork, name: keyof typeof STATEMENTS, values: readonly string[]): Promise<string[][]> {
-  const text = `execute "tsdbkit ${name}"(${values.join(', ')})`
+async function execute(
+  run: RunWork,
+  name: keyof typeof STATEMENTS,
+  values: readonly string[],
+  options?: WorkOptions,
+): Promise<string[][]> {
+  const text = `set local plan_cache_mode = force_generic_plan; execute "tsdbkit ${name}"(${values.join(', ')})`
   try {
-    return (await run(text)).rows
+    return (await run(text, options)).rows
   } catch (error) {
     if (!(error instanceof WorkError) || error.fields.get('C') !== UNKNOWN_STATEMENT) throw error
     const { types, sql } = STATEMENTS[name]
     await run(`prepare "tsdbkit ${name}"(${types}) as ${sql}`)
-    return (await run(text)).rows
+    return (await run(text, options)).rows
   }
 }
 

@@ -38,15 +38,15 @@ const chunkCounts = (hypertableId: string): string => `
 const NEXT_DUE = `select (extract(epoch from min(greatest(${DUE}, $1))) * 1000000)::bigint from ${DUE_JOBS}`
 
 /**
- * Takes the first job that is due at $1 and writes the start of its run; no row where none is. Where $2 is true, the
- * chunks of a policy that drops or compresses some are counted. The job is found by its id first: what is told of it
- * would else be put together for each job that is due.
+ * Takes the first job that is due until $2 and writes the start of its run, at its due time but not before $1; no row
+ * where none is. Where $3 is true, the chunks of a policy that drops or compresses some are counted. The job is found by
+ * its id first: what is told of it would else be put together for each job that is due.
  */
 const BEGIN = `
-with first as (select j.id, ${DUE} as due from ${DUE_JOBS} and ${DUE} <= $1 order by 2, 1 limit 1
+with first as (select j.id, ${DUE} as due from ${DUE_JOBS} and ${DUE} <= $2 order by 2, 1 limit 1
 ), d as (
-  select j.*, first.due, $1 as at, to_jsonb(s) as before,
-    case when $2 and j.proc_name in ('policy_retention', 'policy_compression') then j.hypertable_id end as watched
+  select j.*, first.due, greatest(first.due, $1) as at, to_jsonb(s) as before,
+    case when $3 and j.proc_name in ('policy_retention', 'policy_compression') then j.hypertable_id end as watched
   from first join ${JOB} j on j.id = first.id left join ${STAT} s on s.job_id = first.id
 ), h as (
   insert into ${HISTORY} (job_id, pid, execution_start, data)
@@ -59,8 +59,10 @@ with first as (select j.id, ${DUE} as due from ${DUE_JOBS} and ${DUE} <= $1 orde
     total_crashes = s.total_crashes + 1, consecutive_crashes = s.consecutive_crashes + 1
 )
 select d.id, h.id, d.application_name, (select rolname from pg_catalog.pg_roles where oid = d.owner),
-  (extract(epoch from d.max_runtime) * 1000)::bigint, d.max_runtime, d.due, d.at, d.before, d.watched,
-  d.proc_schema not like '\\_timescaledb\\_%', ${chunkCounts('d.watched')}
+  (extract(epoch from d.max_runtime) * 1000)::bigint, d.max_runtime, d.due, d.at,
+  (extract(epoch from d.at) * 1000000)::bigint, d.before, d.watched,
+  case when d.proc_schema not like '\\_timescaledb\\_%' then 'action'
+    when d.proc_name = 'policy_job_stat_history_retention' then 'history' else 'policy' end, ${chunkCounts('d.watched')}
 from d, h`
 
 /**
@@ -122,9 +124,33 @@ update ${STAT} s set last_finish = run.ended, last_run_success = run.ok,
 from run, ${JOB} j where j.id = s.job_id and s.job_id = run.job
 returning j.max_retries > 0 and s.consecutive_failures >= j.max_retries, ${chunkCounts('run.watched')}`
 
+/**
+ * What the server's own job for old entries of the history does, by the configuration of job $1. That one writes the whole
+ * table anew each day, in 20 ms, after which the plans of the statements here are made anew too, and forgets crashes and
+ * the run that is under way, its own. Crashes count as failures here. Gives whether the table has grown enough to be vacuumed.
+ */
+const PRUNE = `
+with rule as materialized (
+  select now() - (config ->> 'drop_after')::interval as oldest, (config ->> 'max_successes_per_job')::bigint as successes,
+    (config ->> 'max_failures_per_job')::bigint as failures
+  from ${JOB} where id = $1
+), ended as (
+  select id, succeeded, coalesce(execution_finish, execution_start) as at, row_number() over (
+      partition by job_id, succeeded is true order by coalesce(execution_finish, execution_start) desc, id desc) as place
+  from ${HISTORY} where succeeded is not null or pid is null
+), gone as (
+  delete from ${HISTORY} h using ended e, rule
+  where h.id = e.id and (e.at < rule.oldest or e.place > case when e.succeeded then rule.successes else rule.failures end)
+)
+select pg_catalog.pg_relation_size(c.oid) - c.relpages::bigint * 8192 > 65536 + c.relpages::bigint * 8192 / 5
+from pg_catalog.pg_class c where c.oid = '${HISTORY}'::pg_catalog.regclass`
+
 /** By their names, with the types of their parameters. */
-export const STATEMENTS: Readonly<Record<'due' | 'begin' | 'end', { readonly types: string; readonly sql: string }>> = {
+export const STATEMENTS: Readonly<
+  Record<'due' | 'begin' | 'end' | 'prune', { readonly types: string; readonly sql: string }>
+> = {
   due: { types: 'timestamptz', sql: NEXT_DUE },
-  begin: { types: 'timestamptz, bool', sql: BEGIN },
+  prune: { types: 'int', sql: PRUNE },
+  begin: { types: 'timestamptz, timestamptz, bool', sql: BEGIN },
   end: { types: 'int, bigint, timestamptz, timestamptz, bool, jsonb, int', sql: END },
 }

@@ -4,8 +4,17 @@
  */
 import { quoteLiteral } from '../sql/literal.ts'
 import type { Setting } from './engine-message.ts'
-import { type RunWork, WorkError } from './engine-work.ts'
-import { type BegunRun, beginRun, type ChunkCounts, endRun, readNextDue, requeueRun } from './job-record.ts'
+import { type RunWork, WorkError, type WorkOptions } from './engine-work.ts'
+import {
+  type BegunRun,
+  beginRun,
+  type ChunkCounts,
+  type DueTimes,
+  endRun,
+  pruneHistory,
+  readNextDue,
+  requeueRun,
+} from './job-record.ts'
 import { RECOVER } from './job-statement.ts'
 import type { ServerObserver, SessionServer } from './session-server.ts'
 
@@ -100,16 +109,25 @@ export class Scheduler implements ServerObserver {
     this.#recovered = true
   }
 
-  /** Runs the first job that is due at `at`, SQL for a time; undefined where none is. */
-  async runDue(run: RunWork, at: string, watched = false): Promise<FinishedRun | undefined> {
-    const begun = await beginRun(run, at, watched)
+  /**
+   * Runs the first job that is due; undefined where none is. Where it is watched, `began` is told at what time, in
+   * microseconds since 1970, after the start was written and before the job runs, and what it did is looked at.
+   */
+  async runDue(
+    run: RunWork,
+    times: DueTimes,
+    began?: (microseconds: bigint) => void,
+  ): Promise<FinishedRun | undefined> {
+    const watched = began !== undefined
+    const begun = await beginRun(run, times, watched)
     if (begun === undefined) return undefined
+    began?.(begun.microseconds)
     const started = performance.now()
     let rowsRefreshed = 0
     let error: WorkError | undefined
     try {
       // Only the log says how many rows a refresh wrote.
-      const { notices } = await this.#call(run, begun, watched ? [['client_min_messages', 'log']] : [])
+      const notices = await this.#call(run, begun, watched ? [['client_min_messages', 'log']] : [])
       rowsRefreshed = notices.reduce((sum, notice) => sum + Number(WRITTEN_ROWS.exec(notice)?.[1] ?? 0), 0)
     } catch (cause) {
       if (!(cause instanceof WorkError)) throw cause
@@ -125,16 +143,23 @@ export class Scheduler implements ServerObserver {
     return { jobId: begun.jobId, name: begun.name, outcome, durationMs, error, effect }
   }
 
-  async #call(run: RunWork, begun: BegunRun, settings: readonly Setting[] = []): ReturnType<RunWork> {
-    const asOther = begun.owner !== SUPERUSER
-    const owner = `set session authorization ${quoteLiteral(begun.owner)}`
-    if (asOther) await run(owner, { session: 'new', settings })
-    return run(`call public.run_job(${begun.jobId})`, {
-      ...(asOther ? { session: 'same' } : { session: 'new', settings }),
+  /** Gives the notices of the run. */
+  async #call(run: RunWork, begun: BegunRun, settings: readonly Setting[]): Promise<readonly string[]> {
+    const limits: WorkOptions = {
       limitMs: begun.limitMs,
       yieldAfterMs: this.#options.yieldAfterMs,
       signal: this.#stopped.signal,
-    })
+    }
+    const asOther = begun.owner !== SUPERUSER
+    if (begun.kind === 'history' && !asOther) {
+      await pruneHistory(run, begun.jobId, limits)
+      return []
+    }
+    // Settings with a dot in their names that a function sets are not among those that are swapped.
+    const session: WorkOptions = { session: 'new', settings, resets: begun.kind === 'action' }
+    if (asOther) await run(`set session authorization ${quoteLiteral(begun.owner)}`, session)
+    const call = `call public.run_job(${begun.jobId})`
+    return (await run(call, { ...(asOther ? { session: 'same' } : session), ...limits })).notices
   }
 
   async #finish(
@@ -142,8 +167,6 @@ export class Scheduler implements ServerObserver {
     begun: BegunRun,
     error: WorkError | undefined,
   ): Promise<{ outcome: FinishedRun['outcome']; chunks: ChunkCounts }> {
-    // Settings with a dot in their names that a function sets are not among those that are swapped.
-    if (begun.userDefined) await run('reset all', { session: 'same' })
     if (error?.cancelled === 'yield' || error?.cancelled === 'request') {
       await requeueRun(run, begun)
       this.#pausedUntil = performance.now() + PAUSE_MS
@@ -179,7 +202,7 @@ export class Scheduler implements ServerObserver {
     if (this.#stopped.signal.aborted) return false
     await this.recover(run)
     if (Date.now() < this.#nextDue && !(await this.#isDue(run))) return false
-    const finished = await this.runDue(run, 'now()')
+    const finished = await this.runDue(run, { floor: 'now()', until: 'now()' })
     if (finished === undefined) return this.#isDue(run)
     return finished.outcome !== 'requeued'
   }

@@ -252,8 +252,8 @@ export class SessionServer {
   }
 
   #startWork(engine: Engine, work: EngineWork): void {
-    const { session, settings = [] } = work.options
-    if (session === 'new') engine.openConnection(FRESH, settings, { checked: true })
+    const { session, settings = [], resets = false } = work.options
+    if (session === 'new') engine.openConnection(FRESH, settings, { checked: true, resets })
     const id = session === undefined ? INTERNAL : FRESH
     this.#start(engine, id, query(work.text), { work })
   }

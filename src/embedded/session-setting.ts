@@ -34,7 +34,11 @@ interface ConnectionState {
   defaults: readonly Setting[]
   /** The values at the last change of owner, by index into `names`. */
   values: readonly string[] | undefined
+  /** All are reset when another connection has its turn: what it set may have names that are not in `names`. */
+  readonly resets: boolean
 }
+
+const newState = (): ConnectionState => ({ pending: [], defaults: [], values: undefined, resets: false })
 
 export interface StatementRunner {
   /** Runs SQL as the engine's own; throws with the server's message. */
@@ -71,7 +75,7 @@ export class SessionSettings {
     this.#pointers = this.#names.map((name) => cString(this.#engine, name))
     this.#known = new Set([...this.#names, ...names.fixed.map((name) => name.toLowerCase())])
     this.#current = owner
-    this.#connections.set(owner, { pending: [], defaults: [], values: undefined })
+    this.#connections.set(owner, newState())
     this.#base = this.#read()
   }
 
@@ -86,15 +90,19 @@ export class SessionSettings {
     for (const name of this.#names.splice(count)) this.#known.delete(name)
     this.#pointers.length = count
     this.#connections.clear()
-    this.#connections.set(current, { pending: [], defaults: [], values: undefined })
+    this.#connections.set(current, newState())
     this.#defaults = []
     this.#current = current
   }
 
   /** `checked`: names and values are known to be valid, and set without SQL. */
-  open(connection: number, settings: readonly Setting[], checked: boolean): void {
+  open(
+    connection: number,
+    settings: readonly Setting[],
+    { checked, resets }: { readonly checked: boolean; readonly resets: boolean },
+  ): void {
     const [pending, defaults] = checked ? [[], settings] : [settings, []]
-    this.#connections.set(connection, { pending, defaults, values: undefined })
+    this.#connections.set(connection, { pending, defaults, values: undefined, resets })
   }
 
   forget(connection: number): void {
@@ -113,15 +121,16 @@ export class SessionSettings {
   /** Gives the session to `connection`. Throws if its state cannot be restored, such as a role that is gone. */
   switchTo(connection: number): void {
     if (connection === this.#current) return
-    const before = this.#read()
     const from = this.#connections.get(this.#current)
+    if (from?.resets) this.#runner.run('reset all')
+    const before = this.#read()
     if (from !== undefined) from.values = before
-    const to = this.#connections.get(connection) ?? { pending: [], defaults: [], values: undefined }
+    const to = this.#connections.get(connection) ?? newState()
     this.#connections.set(connection, to)
     // From here on the session belongs to nobody: whoever comes next compares against what is really set.
     this.#current = Number.NaN
-    this.#useDefaults(to.defaults)
-    this.#restore(to.values ?? this.#defaultValues(to))
+    const current = this.#useDefaults(to.defaults) ? this.#read() : before
+    this.#restore(current, to.values ?? this.#defaultValues(to))
     if (to.pending.length > 0) this.#applyPending(to)
     this.#current = connection
   }
@@ -135,15 +144,19 @@ export class SessionSettings {
     return values
   }
 
-  /** Makes RESET go back to these values: the start-up settings of the connection whose turn it is. */
-  #useDefaults(defaults: readonly Setting[]): void {
-    if (defaults === this.#defaults || (defaults.length === 0 && this.#defaults.length === 0)) return
+  /**
+   * Makes RESET go back to these values: the start-up settings of the connection whose turn it is. True where settings
+   * may have another value now.
+   */
+  #useDefaults(defaults: readonly Setting[]): boolean {
+    if (defaults === this.#defaults || (defaults.length === 0 && this.#defaults.length === 0)) return false
     for (const [name] of this.#defaults) {
       const base = this.#base[this.#names.indexOf(name)]
       if (base !== undefined) setDefault(this.#engine, name, base)
     }
     for (const [name, value] of defaults) setDefault(this.#engine, name, value)
     this.#defaults = defaults
+    return true
   }
 
   #applyPending(state: ConnectionState): void {
@@ -163,8 +176,7 @@ export class SessionSettings {
     this.#useDefaults(state.defaults)
   }
 
-  #restore(target: readonly string[]): void {
-    const current = this.#read()
+  #restore(current: readonly string[], target: readonly string[]): void {
     const changed = this.#names.flatMap((_, index) => (current[index] === (target[index] ?? '') ? [] : [index]))
     if (changed.length === 0) return
     const identity = IDENTITY.length

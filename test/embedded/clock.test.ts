@@ -151,6 +151,53 @@ test('a move can be stopped', async () => {
   expect(Number(db.clock.now()) - Number(report.until)).toBeLessThan(60_000)
 })
 
+test('old runs are removed as the server would, but crashes and the run that removes them are kept', async () => {
+  const initialStart = '2025-02-01T00:10:00Z'
+  const good = await db.addJob(procedure, { scheduleInterval: '1 hour', initialStart })
+  const bad = await db.addJob(failing, { scheduleInterval: '1 hour', initialStart })
+  await db.clock.runUntil('2025-02-02T12:00:00Z')
+  const HISTORY = '_timescaledb_internal.bgw_job_stat_history'
+  const config = { drop_after: '18 hours', max_successes_per_job: 12, max_failures_per_job: 10 }
+  await db.alterJob(3, { config })
+  const kept = async (of: string): Promise<unknown[]> =>
+    (await db.executeQuery(`select id from ${HISTORY} where ${of} order by id`)).rows
+  let expected: unknown[] = []
+  const stop = new Error('stop')
+  const server = db.transaction(async (tx) => {
+    await tx.executeQuery('select _timescaledb_functions.policy_job_stat_history_retention(3, $1::jsonb)', [
+      JSON.stringify(config),
+    ])
+    expected = (await tx.executeQuery(`select id from ${HISTORY} order by id`)).rows
+    throw stop
+  })
+  await expect(server).rejects.toBe(stop)
+  // Only now: its search is led astray by entries without an end.
+  await db.executeQuery(
+    `insert into ${HISTORY} (job_id, pid, execution_start, data)
+     select ${good.jobId}, null, now() - i * interval '20 hours', jsonb_build_object('job', repeat('x', 300))
+     from generate_series(1, 500) i`,
+  )
+  const ended = 'succeeded is not null and job_id <> 3'
+  expect(expected.length).toBeLessThan((await kept(ended)).length)
+  for (const { jobId } of [good, bad]) await db.disableJob(jobId)
+  await db.alterJob(3, { scheduled: true, nextStart: '2025-02-02T12:10:00Z' })
+  const { runs } = await db.clock.runUntil('2025-02-02T12:20:00Z')
+  expect(runs).toMatchObject([{ jobId: 3, outcome: 'success' }])
+  expect(await kept(ended)).toEqual(expected)
+  expect(await kept('succeeded is null')).toEqual([])
+  expect((await db.jobHistory({ jobId: 3 })).runs).toMatchObject([{ outcome: 'success' }])
+  // The table had grown, and what is gone makes room.
+  const { rows } = await db.executeQuery(`select reltuples::int as n from pg_class where oid = '${HISTORY}'::regclass`)
+  expect(rows).toEqual([{ n: expected.length + 1 }])
+
+  await db.executeQuery(
+    `insert into ${HISTORY} (job_id, pid, execution_start, data) values (${good.jobId}, null, now() - interval '1 hour', '{}')`,
+  )
+  await db.alterJob(3, { nextStart: '2025-02-02T12:30:00Z' })
+  await db.clock.runUntil('2025-02-02T12:40:00Z')
+  expect((await db.jobHistory({ outcome: 'crash' })).runs).toMatchObject([{ jobId: good.jobId }])
+})
+
 test('policies do over time what they are for, and the report says it', async () => {
   const name = { schema: 'Test 1.a', name: 'Sensor "data"' }
   await db.executeQuery(`create table "Test 1.a"."Sensor ""data""" (time timestamptz not null, v float8)`)

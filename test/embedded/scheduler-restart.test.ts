@@ -108,6 +108,7 @@ test('a kill at any point loses no job and counts no run that was not', { timeou
     await db.executeQuery("create or replace procedure short(job_id int, config jsonb) language sql as 'insert into ran values (job_id)'")
     if ((await db.listJobs({ kind: 'action' })).length === 0)
       await db.executeQuery("select add_job('short', '20 ms', fixed_schedule => false) from generate_series(1, 5)")
+    while ((await db.sql\`select from ran\`).length === 0) await wait(20)
     console.log('up'); setInterval(() => 0, 1000)`
   for (let round = 0; round < 2; round++) {
     const child = spawn(process.execPath, [...shortLife, '--input-type=module', '-e', program(directory, many)], {
