@@ -14,6 +14,7 @@ import {
   lastOfKeySql,
 } from './conflict.ts'
 import { type EncodedColumn, rowError, type TableEncoder, tableEncoder, writeAsText } from './encode/encoder.ts'
+import { checkTimeZone } from './encode/time-zone.ts'
 import { kindOf, type ValueOptions } from './encode/value.ts'
 
 /** A row to be inserted into a table whose rows are `T`: any of its columns, each as what may be written to it. */
@@ -69,6 +70,7 @@ export async function insert<R extends object = Row>(
   options: InsertOptions = {},
 ): Promise<InsertResult<R>> {
   checkKeys(options, INSERT_KEYS, 'insert')
+  checkTimeZone(options.timeZone)
   if (!Array.isArray(rows)) throw new UsageError('INVALID_VALUE', 'insert needs an array of rows')
   if (rows.length === 0) return { rowCount: 0, rows: [] }
   const table = await readTable(session, name)

@@ -103,7 +103,7 @@ export async function addCompressionPolicy(
   options: CompressionPolicyOptions,
 ): Promise<CompressionPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'compression')
+  const context = await readPolicyContext(session, name, 'compression', options)
   await requirePolicySpan(session, context, 'compressAfter', options.compressAfter)
   const { needsSettings, differences: drift } = await readCompression(session, context.relation, options)
   const [existing] = context.existing

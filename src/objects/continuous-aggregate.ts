@@ -2,6 +2,7 @@ import { type Capabilities, readCapabilities, requireFeature } from '../catalog/
 import { listColumns, requireColumns } from '../catalog/column-name.ts'
 import { type ContinuousAggregate, getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { findRelation, notHypertable, relationNotFound } from '../catalog/relation.ts'
+import { requireTimeZoneName } from '../catalog/time-zone.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
@@ -123,6 +124,7 @@ export async function createContinuousAggregate(
   const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, options)
   if (create === undefined) throw new TypeError('There is no statement to run.')
   await checkSource(session, options)
+  await requireTimeZoneName(session, options.timezone)
   const relation = await findRelation(session, name)
   if (relation?.kind === 'continuous-aggregate') {
     const existing = await getContinuousAggregate(session, name)

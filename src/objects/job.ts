@@ -1,5 +1,6 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
 import { checkJobId, findJob, getJob, type Job } from '../catalog/job.ts'
+import { requireTimeZone } from '../catalog/time-zone.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import { callFunction } from '../sql/call.ts'
@@ -107,6 +108,7 @@ export function addJobSql(capabilities: Capabilities, procedure: ObjectName, opt
  */
 export async function addJob(session: Session, procedure: ObjectName, options: AddJobOptions): Promise<AddJobResult> {
   const statement = addJobSql(await readCapabilities(session), procedure, options)
+  await requireTimeZone(session, options.timezone)
   const { rows } = await session.query<{ add_job: number }>(statement)
   const row = rows[0]
   if (row === undefined) throw new TypeError('The database answered no row.')
@@ -146,6 +148,7 @@ export async function alterJob(session: Session, jobId: number, options: AlterJo
   checkAlter(jobId, options)
   const capabilities = await readCapabilities(session)
   const job = await getJob(session, jobId)
+  await requireTimeZone(session, options.timezone)
   await session.query(alterJobSql(capabilities, job, options))
   return getJob(session, jobId)
 }

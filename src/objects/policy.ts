@@ -2,6 +2,7 @@ import { type Capabilities, type Feature, readCapabilities, requireFeature } fro
 import { listDimensions } from '../catalog/dimension.ts'
 import { listPolicies, type Policy, type PolicyKind } from '../catalog/job.ts'
 import { getTimeRelation, notHypertable, type Relation, type RelationName } from '../catalog/relation.ts'
+import { requireTimeZone } from '../catalog/time-zone.ts'
 import type { Session } from '../connection/session.ts'
 import { TimescaleError } from '../errors.ts'
 import { formatName, type ObjectName } from '../sql/identifier.ts'
@@ -111,12 +112,19 @@ export interface PolicyContext {
 }
 
 /**
- * The relation, and its policies of one kind.
+ * The relation, and its policies of one kind; `schedule` is that of a new one.
  * @throws UnsupportedError where the feature is missing; QueryError NOT_FOUND, HYPERTABLE_NOT_FOUND
+ * @throws UsageError INVALID_OPTION for a time zone that the server does not know
  */
-export async function readPolicyContext(session: Session, name: ObjectName, kind: PolicyKind): Promise<PolicyContext> {
+export async function readPolicyContext(
+  session: Session,
+  name: ObjectName,
+  kind: PolicyKind,
+  schedule: ScheduleOptions = {},
+): Promise<PolicyContext> {
   const capabilities = await readCapabilities(session)
   requireFeature(capabilities, FEATURES[kind])
+  await requireTimeZone(session, schedule.timezone)
   const relation = await getTimeRelation(session, name)
   if (kind === 'refresh' && relation.kind !== 'continuous-aggregate') {
     throw notHypertable(relation, 'a continuous aggregate')

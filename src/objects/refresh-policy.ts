@@ -113,7 +113,7 @@ export async function addContinuousAggregatePolicy(
   options: RefreshPolicyOptions,
 ): Promise<RefreshPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'refresh')
+  const context = await readPolicyContext(session, name, 'refresh', options)
   await requirePolicySpan(session, context, 'startOffset', options.startOffset)
   await requirePolicySpan(session, context, 'endOffset', options.endOffset)
   const existing = context.existing.find((policy) => overlaps(policy, options))

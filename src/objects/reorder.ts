@@ -67,7 +67,7 @@ export async function addReorderPolicy(
   options: ReorderPolicyOptions,
 ): Promise<ReorderPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'reorder')
+  const context = await readPolicyContext(session, name, 'reorder', options)
   if (context.relation.kind !== 'hypertable') throw notHypertable(context.relation, 'a hypertable')
   const [existing] = context.existing
   const differences = existing === undefined ? [] : compareReorder(existing, options)

@@ -82,7 +82,7 @@ export async function addRetentionPolicy(
   options: RetentionPolicyOptions,
 ): Promise<RetentionPolicyResult> {
   checkOptions(options)
-  const context = await readPolicyContext(session, name, 'retention')
+  const context = await readPolicyContext(session, name, 'retention', options)
   await requirePolicySpan(session, context, 'dropAfter', options.dropAfter)
   const [existing] = context.existing
   const differences = existing === undefined ? [] : compareRetention(existing, options)

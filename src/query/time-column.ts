@@ -1,5 +1,6 @@
 import { type Feature, withFeature } from '../catalog/capabilities.ts'
 import { listColumns, toTimeType } from '../catalog/column-name.ts'
+import { requireTimeZone } from '../catalog/time-zone.ts'
 import type { Session } from '../connection/session.ts'
 import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
@@ -36,12 +37,18 @@ export function isWhole(bucketInterval: BucketInterval): bucketInterval is numbe
   return typeof bucketInterval === 'number' || typeof bucketInterval === 'bigint'
 }
 
+interface TypedOptions {
+  readonly timeColumn: string
+  readonly timeType?: TimeType | undefined
+  readonly timezone?: string | undefined
+}
+
 /**
  * Runs the statement that `toSql` makes, with the type of the time column. Everything that can be refused is refused
  * before the first trip, and once more when the type is known.
  * @throws what `toSql` and `run` throw; UnsupportedError where the feature is missing.
  */
-export async function runTyped<O extends { readonly timeColumn: string; readonly timeType?: TimeType | undefined }, T>(
+export async function runTyped<O extends TypedOptions, T>(
   session: Session,
   feature: Feature,
   table: ObjectName,
@@ -51,6 +58,7 @@ export async function runTyped<O extends { readonly timeColumn: string; readonly
 ): Promise<T> {
   const statement = toSql(table, options)
   return withFeature(session, feature, async () => {
+    await requireTimeZone(session, options.timezone)
     const timeType = options.timeType ?? (await findTimeType(session, table, options.timeColumn))
     return run(timeType === undefined ? statement : toSql(table, { ...options, timeType }))
   })

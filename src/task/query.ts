@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { toTimeType } from '../catalog/column-name.ts'
+import { askTimeZone } from '../catalog/time-zone.ts'
 import type { Client } from '../client.ts'
 import type { Row } from '../connection/session.ts'
 import { type FillGapsOptions, fillGapsSql } from '../query/gapfill.ts'
@@ -124,6 +125,10 @@ async function timeTypeOption(
   return given({ timeType: toTimeType(row?.type ?? '') })
 }
 
+async function checkTimeZone(client: Client, timezone: string | undefined): Promise<void> {
+  if (timezone !== undefined) await askTimeZone(timezone, ({ text, values }) => client.executeQuery(text, values))
+}
+
 function toRows(rows: readonly Row[]): object {
   return { rows, rowCount: rows.length }
 }
@@ -235,6 +240,7 @@ export const queryActions: readonly Action[] = [
       ),
     query: async (client, parameters) => {
       const type = await timeTypeOption(client, parameters.table_name, parameters.time_column)
+      await checkTimeZone(client, parameters.timezone)
       return {
         statement: timeBucketSql(parameters.table_name, { ...toBucketOptions(parameters), ...type }),
         options: { int8: 'bigint', numeric: 'number' },
@@ -267,6 +273,7 @@ export const queryActions: readonly Action[] = [
       ),
     query: async (client, parameters) => {
       const type = await timeTypeOption(client, parameters.table_name, parameters.time_column)
+      await checkTimeZone(client, parameters.timezone)
       return {
         statement: fillGapsSql(parameters.table_name, { ...toFillOptions(parameters), ...type }),
         options: { int8: 'bigint', numeric: 'number' },

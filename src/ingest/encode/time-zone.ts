@@ -1,4 +1,4 @@
-import { UsageError } from '../../errors.ts'
+import { checkTimeZoneName, unknownTimeZone } from '../../sql/time-zone.ts'
 
 const formats = new Map<string, Intl.DateTimeFormat>()
 const known = new Map<string, number>()
@@ -63,14 +63,13 @@ function create(timeZone: string): Intl.DateTimeFormat {
       second: 'numeric',
     })
   } catch (error) {
-    throw new UsageError('INVALID_OPTION', `There is no time zone ${JSON.stringify(timeZone)}.`, {
-      hint: "Write an IANA name such as 'Europe/Berlin'.",
-      cause: error,
-    })
+    throw unknownTimeZone(timeZone, error)
   }
 }
 
 /** @throws UsageError INVALID_OPTION for a time zone that does not exist */
 export function checkTimeZone(timeZone: string | undefined): void {
-  if (timeZone !== undefined) format(timeZone)
+  if (timeZone === undefined) return
+  checkTimeZoneName(timeZone)
+  format(timeZone)
 }
