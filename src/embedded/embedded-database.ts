@@ -108,6 +108,7 @@ export class EmbeddedDatabase {
     maintenance.use(server)
     const scheduler = new Scheduler(server, options.jobs || { yieldAfterMs: undefined })
     observers.push(maintenance, scheduler)
+    if (!options.jobs && !place.temporary) scheduler.recoverFirst()
     try {
       await server.start()
     } catch (error) {

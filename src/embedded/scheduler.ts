@@ -77,6 +77,14 @@ export class Scheduler implements ServerObserver {
     }, FIRST_TICK_MS).unref()
   }
 
+  /**
+   * Where no job runs by itself: closes what another process left open before the first statement of a connection, which
+   * would else be told that a run is under way. Where this fails, on a full disk for example, the next open tries again.
+   */
+  recoverFirst(): void {
+    this.#server.lease((run) => this.recover(run)).catch(() => undefined)
+  }
+
   /** An engine was opened: what the one before left open has to be closed. */
   opened(): void {
     this.#recovered = false

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type ConnectOptions, connect } from '../../src/index.ts'
+import { type ConnectOptions, connect, type JobEvent } from '../../src/index.ts'
 import { shortLife } from '../setup/short-life.ts'
 import { runsAfter, runsOf } from './job-runs.ts'
 
@@ -43,6 +43,30 @@ test('a kill in the middle of a job leaves a crash, and the job is due again', a
   await once(child, 'exit')
   await using db = await connect(`embedded:${directory}`, { ...quiet, jobs: false })
   expect(await db.sql`select i from ran`).toEqual([{ i: 1 }])
+  // Nobody runs jobs here, and nobody can be in the middle of one.
+  const crash = { outcome: 'crash', finishedAt: undefined, error: { message: 'job crash detected, see server logs' } }
+  expect((await db.jobHistory({ jobId })).runs).toMatchObject([crash])
+  expect(await db.jobErrors({ jobId })).toMatchObject([crash])
+  const job = await db.getJob(jobId)
+  expect(job).toMatchObject({ status: 'scheduled', totalRuns: 1, totalSuccesses: 0, lastOutcome: undefined })
+  expect(Number(job.nextStart)).toBeGreaterThan(Number(job.lastStart))
+  const failing = { kind: 'failing', jobId, message: expect.stringContaining('crashed'), since: job.lastStart }
+  expect(await db.listJobProblems()).toMatchObject([failing])
+  const told: JobEvent[] = []
+  const watch = db.watchJobs({ onProblem: (event) => void told.push(event), intervalMs: 60_000 })
+  await expect.poll(() => told, { timeout: 10_000 }).toMatchObject([{ type: 'opened', problem: failing }])
+  await watch.stop()
+  const metrics = (await db.jobMetrics()).flatMap(({ name, samples }) =>
+    samples.flatMap(({ labels, value }) => (labels['job_id'] === String(jobId) ? [[name, value]] : [])),
+  )
+  expect(metrics).toEqual(
+    expect.arrayContaining([
+      ['tsdb_job_running', 0],
+      ['tsdb_job_runs_total', 1],
+      ['tsdb_job_successes_total', 0],
+      ['tsdb_job_problem', 1],
+    ]),
+  )
   await db.close()
   await using again = await connect(`embedded:${directory}`, quiet)
   await again.executeQuery("create or replace procedure slow(job_id int, config jsonb) language sql as 'select 1'")
