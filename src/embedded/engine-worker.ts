@@ -17,6 +17,7 @@ import {
   type WorkerStart,
 } from './engine-message.ts'
 import { readReplies, SqlError } from './engine-reply.ts'
+import { repairRetention } from './retention-repair.ts'
 import { readSettings, SessionSettings, setDefault, setEngineDefaults, setOverride } from './session-setting.ts'
 import { Snapshot } from './snapshot.ts'
 import { useSharedMemory } from './wasm-memory.ts'
@@ -80,6 +81,7 @@ class EngineWorker {
     // new directory the session is that of initdb, which left a search_path behind.
     if (start.create) this.#create()
     else this.run("load 'timescaledb'")
+    repairRetention((text) => this.run(text))
     this.#setSessionUser()
     this.#checkTimeoutWords()
     const settings = this.run(

@@ -10,7 +10,7 @@ import { openEngine } from './engine.ts'
 import { engineChecksum } from './engine-package.ts'
 import { makeDirectory } from './make-directory.ts'
 
-const FORMAT = 4
+const FORMAT = 5
 const MAGIC = Buffer.from('TSDBPACK')
 const CHECKSUM_BYTES = 4
 const IGNORE = {
