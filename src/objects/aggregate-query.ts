@@ -5,10 +5,10 @@ import type { ObjectName } from '../sql/identifier.ts'
 import { formatLiteral, quoteLiteral } from '../sql/literal.ts'
 import { toList } from '../sql/option.ts'
 import { Sql, sql } from '../sql/template.ts'
-import { parseTime, type TimeInput } from '../sql/time-expression.ts'
+import { parseTime, type TimeInput, type TimeType } from '../sql/time-expression.ts'
 import { formatTimestamp } from '../sql/timestamp.ts'
 import { type Where, whereConditions } from '../sql/where.ts'
-import { requirePositive, type Span, spanSql } from './span.ts'
+import { isNumber, requirePositive, type Span, spanSql } from './span.ts'
 
 /** The buckets of a continuous aggregate. */
 export interface AggregateBucket {
@@ -83,12 +83,12 @@ export function aggregateQueryKeys(query: ContinuousAggregateQuery): readonly st
 
 /**
  * The query of a continuous aggregate: `select time_bucket(…) as "bucket", …`. It has no bound values, since a
- * definition cannot have them.
+ * definition cannot have them. `timeType` is the type of the time column, where it is known.
  * @throws UsageError INVALID_OPTION, INVALID_INTERVAL, INVALID_VALUE
  */
-export function aggregateQuerySql(query: ContinuousAggregateQuery): Sql {
+export function aggregateQuerySql(query: ContinuousAggregateQuery, timeType?: TimeType): Sql {
   requirePositive('bucketInterval', query.bucketInterval)
-  const bucket = sql`${bucketSql(query)} as ${sql.column(query.bucketColumn ?? 'bucket')}`
+  const bucket = sql`${bucketSql(query, timeType)} as ${sql.column(query.bucketColumn ?? 'bucket')}`
   return 'selectQuery' in query
     ? sql`select ${bucket}, ${sql.raw(checkSelectQuery(query.selectQuery))}`
     : partsSql(bucket, query)
@@ -110,19 +110,21 @@ function partsSql(bucket: Sql, query: AggregateParts): Sql {
   return sql`select ${selected} from ${sql.name(query.hypertable)}${where} group by ${positions}`
 }
 
-function bucketSql(query: AggregateBucket): Sql {
+function bucketSql(query: AggregateBucket, timeType: TimeType | undefined): Sql {
   const { timezone, origin, offset } = query
-  return functionExpression('time_bucket', [spanSql(query.bucketInterval), sql.column(query.timeColumn)], {
+  if (origin !== undefined && isNumber(query.bucketInterval)) {
+    throw new UsageError('INVALID_OPTION', 'An integer time column takes offset, not origin.')
+  }
+  return functionExpression('time_bucket', [spanSql(query.bucketInterval, timeType), sql.column(query.timeColumn)], {
     timezone: timezone === undefined ? undefined : sql.literal(timezone),
     origin: origin === undefined ? undefined : originSql(origin),
-    offset: offset === undefined ? undefined : spanSql(offset),
+    offset: offset === undefined ? undefined : spanSql(offset, timeType),
   })
 }
 
 /** Without a type, so that it becomes the time column's. */
 function originSql(origin: TimeInput): Sql {
   const time = parseTime(origin)
-  if (time.kind === 'integer') return sql.literal(time.value)
   if (time.kind === 'instant') return sql.literal(formatTimestamp(time.microseconds, { zone: true }))
   throw new UsageError('INVALID_OPTION', 'origin must be a fixed time.')
 }

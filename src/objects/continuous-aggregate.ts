@@ -1,5 +1,5 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
-import { listColumns, requireColumns } from '../catalog/column-name.ts'
+import { listColumns, requireColumns, toTimeType } from '../catalog/column-name.ts'
 import { type ContinuousAggregate, getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { findRelation, notHypertable, relationNotFound } from '../catalog/relation.ts'
 import { requireTimeZoneName } from '../catalog/time-zone.ts'
@@ -8,6 +8,7 @@ import { UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { checkKeys, requireKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
+import type { TimeType } from '../sql/time-expression.ts'
 import { aggregateQueryKeys, aggregateQuerySql, type ContinuousAggregateQuery } from './aggregate-query.ts'
 import { compareSetting, type Difference, refuseDrift } from './difference.ts'
 import { withHints } from './hint.ts'
@@ -62,15 +63,16 @@ export interface ContinuousAggregateResult {
 }
 
 /**
- * The statements of {@link createContinuousAggregate}: the aggregate, then its indexes.
+ * The statements of {@link createContinuousAggregate}: the aggregate, then its indexes. `timeType` is the type of the
+ * time column; for a smallint it must be given.
  * @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
  */
 export function createContinuousAggregateSql(
   capabilities: Capabilities,
   name: ObjectName,
-  options: ContinuousAggregateOptions,
+  options: ContinuousAggregateOptions & { readonly timeType?: TimeType },
 ): Sql[] {
-  checkOptions(options)
+  checkOptions(options, ['timeType'])
   requireFeature(capabilities, 'continuous-aggregate')
   const settings = [sql.raw('timescaledb.continuous')]
   const set = (key: string, value: boolean | string | undefined): void => {
@@ -82,23 +84,27 @@ export function createContinuousAggregateSql(
   const ifNotExists = options.ifNotExists === true ? sql`if not exists ` : sql.empty
   const data = options.withData === undefined ? sql.empty : options.withData ? sql` with data` : sql` with no data`
   const head = sql`create materialized view ${ifNotExists}${sql.name(name)} with (${sql.join(settings)}) as`
-  return [sql`${head} ${aggregateQuerySql(options)}${data}`, ...indexSql(name, options)]
+  return [sql`${head} ${aggregateQuerySql(options, options.timeType)}${data}`, ...indexSql(name, options)]
 }
 
-function checkOptions(options: ContinuousAggregateOptions): void {
-  checkKeys(options, [...aggregateQueryKeys(options), ...SETTING_KEYS], 'createContinuousAggregate')
+function checkOptions(options: ContinuousAggregateOptions, more: readonly string[] = []): void {
+  checkKeys(options, [...aggregateQueryKeys(options), ...SETTING_KEYS, ...more], 'createContinuousAggregate')
   requireKeys(options, ['hypertable', 'timeColumn', 'bucketInterval'], 'createContinuousAggregate')
   if (!('selectQuery' in options)) requireKeys(options, ['aggregates'], 'createContinuousAggregate')
   requirePositive('chunkInterval', options.chunkInterval)
 }
 
-/** A source that does not exist is left to the server: its query may name it in another way. */
-async function checkSource(session: Session, options: ContinuousAggregateOptions): Promise<void> {
+/**
+ * Checks the time column and gives its type. A source that does not exist is left to the server: its query may name it
+ * in another way.
+ */
+async function checkSource(session: Session, options: ContinuousAggregateOptions): Promise<TimeType | undefined> {
   const columns = await listColumns(session, options.hypertable)
-  if (columns.length === 0) return
+  if (columns.length === 0) return undefined
   requireColumns(options.hypertable, columns, [options.timeColumn], 'timeColumn')
   const time = columns.find((column) => column.name === options.timeColumn)
   requireSpanKind('bucketInterval', options.bucketInterval, time?.type)
+  return time === undefined ? undefined : toTimeType(time.type)
 }
 
 function indexSql(name: ObjectName, options: ContinuousAggregateOptions): Sql[] {
@@ -121,14 +127,17 @@ export async function createContinuousAggregate(
 ): Promise<ContinuousAggregateResult> {
   checkOptions(options)
   const capabilities = await readCapabilities(session)
-  const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, options)
+  // What can be refused is refused before the source is looked at.
+  createContinuousAggregateSql(capabilities, name, options)
+  const timeType = await checkSource(session, options)
+  const typed = timeType === undefined ? options : { ...options, timeType }
+  const [create, ...indexes] = createContinuousAggregateSql(capabilities, name, typed)
   if (create === undefined) throw new TypeError('There is no statement to run.')
-  await checkSource(session, options)
   await requireTimeZoneName(session, options.timezone)
   const relation = await findRelation(session, name)
   if (relation?.kind === 'continuous-aggregate') {
     const existing = await getContinuousAggregate(session, name)
-    const differences = await compareAggregate(session, existing, options)
+    const differences = await compareAggregate(session, existing, options, timeType)
     if (options.ifNotExists === true) return toResult(existing, false, differences)
     if (differences.length > 0) {
       const hint = 'Give ifNotExists: true to keep it as it is, or drop it first; its history goes with it.'
@@ -205,10 +214,11 @@ async function compareAggregate(
   session: Session,
   existing: ContinuousAggregate,
   options: ContinuousAggregateOptions,
+  timeType: TimeType | undefined,
 ): Promise<readonly Difference[]> {
   const wantedOnly = options.materializedOnly === undefined ? undefined : String(options.materializedOnly)
   const settings = compareSetting('materializedOnly', String(existing.materializedOnly), wantedOnly)
-  return [...(await compareDefinition(session, existing, options)), ...settings]
+  return [...(await compareDefinition(session, existing, options, timeType)), ...settings]
 }
 
 /**
@@ -219,10 +229,11 @@ async function compareDefinition(
   session: Session,
   existing: ContinuousAggregate,
   options: ContinuousAggregateOptions,
+  timeType: TimeType | undefined,
 ): Promise<readonly Difference[]> {
   try {
     await session.transaction(async (inner) => {
-      await inner.query(sql`create temporary view tsdbkit_wanted as ${aggregateQuerySql(options)}`)
+      await inner.query(sql`create temporary view tsdbkit_wanted as ${aggregateQuerySql(options, timeType)}`)
       const { rows } = await inner.query<{ readonly wanted: string; readonly existing: string }>(sql`
         select pg_catalog.pg_get_viewdef('pg_temp.tsdbkit_wanted'::regclass) as wanted, view_definition as existing
         from timescaledb_information.continuous_aggregates

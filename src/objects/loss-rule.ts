@@ -1,6 +1,6 @@
 /** Policies by which data is lost that nothing else keeps. */
 import type { ContinuousAggregate } from '../catalog/continuous-aggregate.ts'
-import { isIntegerTime } from '../catalog/dimension.ts'
+import { isIntegerTime, timeTypeOf } from '../catalog/dimension.ts'
 import { fromInternalSql, readStaleRanges } from '../catalog/invalidation.ts'
 import type { Job } from '../catalog/job.ts'
 import type { Session } from '../connection/session.ts'
@@ -176,5 +176,6 @@ function refreshPolicySql({ capabilities, node, aggregate, dropAfter, bucket }: 
     startOffset: toOptionSpan(node.columnType, start),
     endOffset: toOptionSpan(node.columnType, bucket),
     scheduleInterval: isInteger || bucket > DAY ? '1 day' : String(toOptionSpan(node.columnType, bucket)),
+    timeType: timeTypeOf(aggregate.bucketColumnType),
   })
 }

@@ -1,5 +1,6 @@
 import { type Capabilities, requireFeature } from '../catalog/capabilities.ts'
 import { getContinuousAggregate } from '../catalog/continuous-aggregate.ts'
+import { timeTypeOf } from '../catalog/dimension.ts'
 import type { Policy } from '../catalog/job.ts'
 import type { Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
@@ -8,6 +9,7 @@ import { formatName, type ObjectName } from '../sql/identifier.ts'
 import type { IntervalInput } from '../sql/interval.ts'
 import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
+import type { TimeType } from '../sql/time-expression.ts'
 import { compareSetting, type Difference } from './difference.ts'
 import {
   compareSchedule,
@@ -70,22 +72,23 @@ export interface RefreshPolicyResult extends PolicyResult {
 }
 
 /**
- * The statement of {@link addContinuousAggregatePolicy}.
+ * The statement of {@link addContinuousAggregatePolicy}. `timeType` is the type of the aggregate's buckets; for a
+ * smallint it must be given.
  * @throws UnsupportedError EDITION_REQUIRED, VERSION_REQUIRED; UsageError INVALID_OPTION, INVALID_INTERVAL
  */
 export function addContinuousAggregatePolicySql(
   capabilities: Capabilities,
   name: ObjectName,
-  options: RefreshPolicyOptions,
+  options: RefreshPolicyOptions & { readonly timeType?: TimeType },
 ): Sql {
-  checkOptions(options)
+  checkOptions(options, ['timeType'])
   requireFeature(capabilities, 'continuous-aggregate')
   if (options.includeTieredData !== undefined) requireFeature(capabilities, 'tiered-refresh')
   if (options.bucketsPerBatch !== undefined || options.maxBatchesPerExecution !== undefined) {
     requireFeature(capabilities, 'batched-refresh')
   }
   if (options.refreshNewestFirst !== undefined) requireFeature(capabilities, 'newest-first-refresh')
-  const edge = (offset: Span | null): Sql => (offset === null ? sql.raw('NULL') : spanSql(offset))
+  const edge = (offset: Span | null): Sql => (offset === null ? sql.raw('NULL') : spanSql(offset, options.timeType))
   const count = (number: number | undefined): Sql | undefined =>
     number === undefined ? undefined : sql.literal(number)
   const { schedule_interval, ...schedule } = scheduleArguments(options)
@@ -128,8 +131,9 @@ export async function addContinuousAggregatePolicy(
       hint: POLICY_HINTS['42710'],
     })
   }
-  const statement = addContinuousAggregatePolicySql(context.capabilities, context.relation, options)
-  const { bucketInterval } = await getContinuousAggregate(session, context.relation)
+  const { bucketInterval, bucketColumnType } = await getContinuousAggregate(session, context.relation)
+  const typed = { ...options, timeType: timeTypeOf(bucketColumnType) }
+  const statement = addContinuousAggregatePolicySql(context.capabilities, context.relation, typed)
   const small = isSmall(options, bucketInterval)
     ? { '22023': `Let startOffset and endOffset be at least two buckets of ${bucketInterval} apart.` }
     : {}
@@ -162,8 +166,8 @@ export async function removeContinuousAggregatePolicy(
   return removePolicy(session, name, 'refresh', options, removeContinuousAggregatePolicySql)
 }
 
-function checkOptions(options: RefreshPolicyOptions): void {
-  checkKeys(options, KEYS, 'addContinuousAggregatePolicy')
+function checkOptions(options: RefreshPolicyOptions, more: readonly string[] = []): void {
+  checkKeys(options, [...KEYS, ...more], 'addContinuousAggregatePolicy')
   requirePositive('scheduleInterval', options.scheduleInterval)
   const { startOffset, endOffset } = options
   if (startOffset === undefined || endOffset === undefined) {

@@ -3,17 +3,27 @@ import { isIntegerTime } from '../catalog/dimension.ts'
 import { UsageError } from '../errors.ts'
 import { formatInterval, type Interval, type IntervalInput, parseInterval } from '../sql/interval.ts'
 import { type Sql, sql } from '../sql/template.ts'
+import type { TimeType } from '../sql/time-expression.ts'
 
 /** A span along a time column: an interval, or a whole number for an integer time column. */
 export type Span = IntervalInput | number | bigint
 
 /**
- * A span as SQL: `interval '7 days'`, or the number.
+ * A span as SQL: `interval '7 days'`, or the number. `timeType` is the type of the time column, where it is known: a
+ * smallint needs a number of its own type where the server compares types or wants the column itself, without a cast.
  * @throws UsageError INVALID_INTERVAL, INVALID_VALUE
  */
-export function spanSql(span: Span): Sql {
-  if (typeof span === 'number' || typeof span === 'bigint') return sql.literal(wholeNumber(span))
-  return sql`interval ${sql.literal(formatInterval(span))}`
+export function spanSql(span: Span, timeType?: TimeType): Sql {
+  if (!isNumber(span)) return sql`interval ${sql.literal(formatInterval(span))}`
+  const number = wholeNumber(span)
+  if (timeType !== 'smallint') return sql.literal(number)
+  if (BigInt.asIntN(16, number) === number) return sql`(${sql.literal(number)})::smallint`
+  throw new UsageError('INVALID_VALUE', `The span ${number} is longer than a time column of type smallint.`)
+}
+
+/** Whether a span is along an integer time column. */
+export function isNumber(span: Span): span is number | bigint {
+  return typeof span === 'number' || typeof span === 'bigint'
 }
 
 /** An interval as SQL, or undefined where there is none. @throws UsageError INVALID_INTERVAL */
@@ -23,7 +33,7 @@ export function optionalInterval(interval: IntervalInput | undefined): Sql | und
 
 /** A span as people and the server write it. */
 export function formatSpan(span: Span): string {
-  return typeof span === 'number' || typeof span === 'bigint' ? String(wholeNumber(span)) : formatInterval(span)
+  return isNumber(span) ? String(wholeNumber(span)) : formatInterval(span)
 }
 
 /** True where two spans, as the server or {@link formatSpan} writes them, are as long as each other. */
@@ -53,14 +63,13 @@ export function requirePositive(option: string, span: Span | undefined): void {
  */
 export function requireSpanKind(option: string, span: Span | null | undefined, columnType: string | undefined): void {
   if (span === undefined || span === null || columnType === undefined) return
-  const isNumber = typeof span === 'number' || typeof span === 'bigint'
   const type = columnType === 'uuid' ? 'timestamptz' : toTimeType(columnType)
-  if (type === undefined || isIntegerTime(type) === isNumber) return
+  if (type === undefined || isIntegerTime(type) === isNumber(span)) return
   throw new UsageError(
     'INVALID_OPTION',
-    `${option} must be ${isNumber ? 'an interval' : 'a number'} for a time column of type ${columnType}.`,
+    `${option} must be ${isNumber(span) ? 'an interval' : 'a number'} for a time column of type ${columnType}.`,
     {
-      hint: isNumber
+      hint: isNumber(span)
         ? "Write a number and a unit, such as '7 days' or { days: 7 }."
         : "Write a whole number in the column's own unit.",
     },

@@ -14,6 +14,7 @@ import {
   removeContinuousAggregatePolicySql,
 } from '../objects/refresh-policy.ts'
 import { invalidOption } from '../sql/option.ts'
+import { sql } from '../sql/template.ts'
 import type { TimeType } from '../sql/time-expression.ts'
 import {
   type Action,
@@ -116,9 +117,20 @@ function toPolicyOptions(parameters: z.output<typeof policyParameters>): Refresh
 }
 
 /** The type of an aggregate's buckets; undefined where a task before this one is yet to make it. */
-async function findTimeType(client: Client, view: string): Promise<TimeType | undefined> {
+async function findBucketType(client: Client, view: string): Promise<TimeType | undefined> {
+  return unlessMissing(async () => timeTypeOf((await client.getContinuousAggregate(view)).bucketColumnType))
+}
+
+/** The type of the time column an aggregate is made from; undefined where a task before this one is yet to make it. */
+async function findSourceType(client: Client, options: ContinuousAggregateOptions): Promise<TimeType | undefined> {
+  const column = sql`select ${sql.column(options.timeColumn)} from ${sql.name(options.hypertable)} limit 0`
+  const find = (): Promise<{ readonly type: string }[]> => client.sql`select pg_typeof((${column}))::text as type`
+  return unlessMissing(async () => timeTypeOf((await find())[0]?.type ?? ''))
+}
+
+async function unlessMissing<T>(find: () => Promise<T>): Promise<T | undefined> {
   try {
-    return timeTypeOf((await client.getContinuousAggregate(view)).bucketColumnType)
+    return await find()
   } catch (error) {
     if (error instanceof TimescaleError && error.code === 'NOT_FOUND') return undefined
     throw error
@@ -146,8 +158,11 @@ export const continuousAggregateActions: readonly Action[] = [
       view: parameters.view_name,
       ...(await client.createContinuousAggregate(parameters.view_name, toCreateOptions(parameters))),
     }),
-    sql: async (_client, capabilities, parameters) =>
-      createContinuousAggregateSql(capabilities, parameters.view_name, toCreateOptions(parameters)),
+    sql: async (client, capabilities, parameters) => {
+      const options = toCreateOptions(parameters)
+      const timeType = await findSourceType(client, options)
+      return createContinuousAggregateSql(capabilities, parameters.view_name, { ...options, ...given({ timeType }) })
+    },
   }),
   defineAction({
     name: 'refresh_continuous_aggregate',
@@ -169,7 +184,7 @@ export const continuousAggregateActions: readonly Action[] = [
       })),
     }),
     sql: async (client, capabilities, parameters) => {
-      const timeType = await findTimeType(client, parameters.view_name)
+      const timeType = await findBucketType(client, parameters.view_name)
       const options = { ...toRefreshOptions(parameters), ...given({ timeType }) }
       return [refreshContinuousAggregateSql(capabilities, parameters.view_name, options)]
     },
@@ -191,9 +206,11 @@ export const continuousAggregateActions: readonly Action[] = [
       view: parameters.view_name,
       ...(await client.addContinuousAggregatePolicy(parameters.view_name, toPolicyOptions(parameters))),
     }),
-    sql: async (_client, capabilities, parameters) => [
-      addContinuousAggregatePolicySql(capabilities, parameters.view_name, toPolicyOptions(parameters)),
-    ],
+    sql: async (client, capabilities, parameters) => {
+      const timeType = await findBucketType(client, parameters.view_name)
+      const options = { ...toPolicyOptions(parameters), ...given({ timeType }) }
+      return [addContinuousAggregatePolicySql(capabilities, parameters.view_name, options)]
+    },
   }),
   defineAction({
     name: 'remove_continuous_aggregate_policy',

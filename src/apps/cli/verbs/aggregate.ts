@@ -4,6 +4,7 @@ import {
   createContinuousAggregateSql,
   dropContinuousAggregateSql,
   refreshContinuousAggregateSql,
+  sql,
   type TimeInput,
   timeTypeOf,
   UsageError,
@@ -77,7 +78,10 @@ async function create(view: string, options: CreateOptions, command: Command): P
   const wanted = toAggregateOptions(options)
   await withDatabase(command, async (db) => {
     if (options.dryRun === true) {
-      return printSteps(command, createContinuousAggregateSql(await db.capabilities(), view, wanted))
+      const column = sql`select ${sql.column(options.timeColumn)} from ${sql.name(options.on)} limit 0`
+      const [row] = await db.sql<{ readonly type: string }>`select pg_typeof((${column}))::text as type`
+      const typed = { ...wanted, timeType: timeTypeOf(row?.type ?? '') }
+      return printSteps(command, createContinuousAggregateSql(await db.capabilities(), view, typed))
     }
     const result = await db.createContinuousAggregate(view, wanted)
     const sentence = result.created

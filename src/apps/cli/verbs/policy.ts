@@ -17,6 +17,7 @@ import {
   type Statement,
   type TimeInput,
   TimescaleError,
+  timeTypeOf,
 } from '../../../index.ts'
 import { collectList, given, parseOffset, parseSpan, parseTime } from '../argument.ts'
 import { withDatabase } from '../open.ts'
@@ -180,7 +181,9 @@ function addRefresh(add: Command): void {
       }
       return withDatabase(command, async (db) => {
         if (options.dryRun === true) {
-          return printScript(command, [addContinuousAggregatePolicySql(await db.capabilities(), name, wanted)])
+          const { bucketColumnType } = await db.getContinuousAggregate(name)
+          const typed = { ...wanted, timeType: timeTypeOf(bucketColumnType) }
+          return printScript(command, [addContinuousAggregatePolicySql(await db.capabilities(), name, typed)])
         }
         printAdded(command, name, 'refresh', await db.addContinuousAggregatePolicy(name, wanted))
       })
