@@ -1,6 +1,7 @@
 import { copyLine } from '../connection/copy-in.ts'
 import { BatchError, QueryError } from '../errors.ts'
 import type { EncodedBatch, RejectedRow, RowBatch } from './batch.ts'
+import { raggedHint } from './encode/encoder.ts'
 
 /** What the values of a row can be to blame for: data, constraint, or a trigger's or view's refusal. */
 export function isRowFailure(error: unknown): error is QueryError {
@@ -37,6 +38,7 @@ export function withoutLine(message: string): string {
 
 /** What to do about a text that the server refused. */
 export function hintOf({ sqlState, message, hint }: QueryError): string | undefined {
+  if (sqlState === '22P04') return raggedHint
   const isTime = (sqlState === '22007' || sqlState === '22008') && /date|time/.test(message)
   // The server's own hint is about a setting, which is not the caller's.
   if (!isTime) return hint

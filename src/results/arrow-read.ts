@@ -11,6 +11,8 @@ export interface ReadColumn {
   readonly form: ArrowForm
   /** The memory, in the pieces that it came in. */
   readonly pieces: readonly ArrowPiece[]
+  /** Why its values cannot be trusted; undefined for all but a few types. */
+  readonly problem: string | undefined
   /** The value of a row; null for NULL. */
   get(row: number): unknown
 }
@@ -54,9 +56,15 @@ export function readArrow(streams: readonly Uint8Array[]): readonly ReadColumn[]
   }
   return [...columns].map(([name, { type, batches }]) => {
     const column = new Column(batches, type)
-    const { length } = column
-    const pieces = batches.map(pieceOf)
-    return { name, length, sqlType: sqlTypeOf(type), form: formOf(type), pieces, get: reader(column, type) }
+    return {
+      name,
+      length: column.length,
+      sqlType: sqlTypeOf(type),
+      problem: problemOf(type),
+      form: formOf(type),
+      pieces: batches.map(pieceOf),
+      get: reader(column, type),
+    }
   })
 }
 
@@ -96,6 +104,16 @@ const plainTypes: ReadonlyMap<number, string> = new Map([
   [Type.Map, 'jsonb'],
 ])
 
+/** Of Parquet's 12 bytes parquet-wasm gives days and milliseconds only: a month would be nothing. */
+function problemOf(type: DataType): string | undefined {
+  return type.typeId === Type.Interval
+    ? 'it is an interval of Parquet, of which the reader leaves out the months'
+    : undefined
+}
+
+/** As `exportTo` writes an interval. */
+const intervalParts = 'days,microseconds,months'
+
 function sqlTypeOf(type: DataType): string | undefined {
   if (type.typeId === Type.Dictionary) return sqlTypeOf(type.dictionary)
   if (type.typeId === Type.Int) {
@@ -105,6 +123,10 @@ function sqlTypeOf(type: DataType): string | undefined {
   if (type.typeId === Type.Float) return type.precision === Precision.DOUBLE ? 'double precision' : 'real'
   if (type.typeId === Type.Decimal) return 'numeric'
   if (type.typeId === Type.Timestamp) return type.timezone === null ? 'timestamp' : 'timestamptz'
+  if (type.typeId === Type.Struct) {
+    const names = type.children.map(({ name }) => name).sort()
+    if (names.join() === intervalParts) return 'interval'
+  }
   return plainTypes.get(type.typeId)
 }
 

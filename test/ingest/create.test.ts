@@ -137,6 +137,47 @@ describe('what is chosen', () => {
     ])
   })
 
+  test.each([
+    ['timestamptz', ['20260131T065500Z', '20260131T065500.25+0100', '2026-01-31 06:55:00 UTC', '2026-01-31 6:55 GMT']],
+    ['timestamp', ['20260131T065500', '2026-01-31 06:55 PM', '2026-01-31 12:00:00.5 AM', '31-Jan-2026 12:01PM']],
+    ['time', ['24:00:00', '06:55 PM', '6:55:01.5am', '12:00 AM', '12:59:59 pm', '00:10 PM', '23:59:59.999999']],
+  ])('%s is read as the server reads it, passed through and parsed', async (type, texts) => {
+    const csv = file(`n,v\n${texts.map((text, n) => `${n},${text}\n`).join('')}`)
+    const asked = texts.map((text, n) => sql`(${n}::bigint, ${sql.raw(type)} ${sql.literal(text)})`)
+    const { rows } = await database.db.query(
+      sql`select n, v::text from (values ${sql.join(asked)}) t (n, v) order by n`,
+    )
+    for (const options of [{}, { onBadRow: 'skip' as const }]) {
+      table = { schema: database.schema, name: `Times ${++made}` }
+      const report = await run(csv, { ...options, create: { timeColumn: false } })
+      expect(report.rowsWritten).toBe(texts.length)
+      expect(report.path.kind).toBe('onBadRow' in options ? 'binary' : 'csv')
+      const read = await database.db.query(sql`select n, v::text from ${sql.name(table)} order by n`)
+      expect(read.rows).toEqual(rows)
+      const typed = await database.db.query(
+        sql`select ${sql.literal(type)}::regtype = pg_typeof(v) as ok from ${sql.name(table)}`,
+      )
+      expect(typed.rows[0]).toEqual({ ok: true })
+    }
+  })
+
+  test('a line of another length is told by its number, and is no question of types', async () => {
+    const csv = file(`time,note,v\n${minute(0)},x,1\n${minute(1)},"two\nlines",1\n${minute(2)},x\n`)
+    const passed = await run(csv).catch((error: unknown) => error)
+    expect(passed).toMatchObject({
+      message: expect.stringMatching(/^Line 5: missing data/),
+      hint: expect.stringContaining('Quote values'),
+    })
+    table = { schema: database.schema, name: `Ragged ${++made}` }
+    const parsed = await run(csv, { columns: { time: 'time', note: 'n', v: 'v' }, constants: { c: 1 } }).catch(
+      (error: unknown) => error,
+    )
+    expect(parsed).toMatchObject({
+      message: expect.stringMatching(/^Row 2: The row has 2 values for 3 columns, in line 5\./),
+      hint: expect.stringContaining('Quote values'),
+    })
+  })
+
   test('a value that comes later and does not fit is an error that says what stays', async () => {
     const lines = Array.from({ length: 40 }, (_, n) => `${minute(n)},${n === 39 ? 'secret' : n}`)
     const failure = await run(file(`time,n\n${lines.join('\n')}\n`), {

@@ -8,6 +8,7 @@ import { columnFromArray, Table, tableFromColumns, tableToIPC } from '@uwdata/fl
 import { Table as ParquetTable, writeParquet } from 'parquet-wasm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TimescaleError } from '../../src/errors.ts'
+import { exportTo } from '../../src/export/export.ts'
 import { load } from '../../src/ingest/load.ts'
 import { parquetGroups } from '../../src/ingest/source/parquet.ts'
 import { PageChecksums } from '../../src/results/parquet-checksum.ts'
@@ -38,6 +39,33 @@ async function write(select: string, rowGroup = 2048): Promise<string> {
   instance.closeSync()
   return path
 }
+
+test('an interval of Parquet, whose months would be lost, is refused before anything is made', async () => {
+  const path = await write(`select 1::bigint as n, interval '1 month 2 days' as "Span 1"`)
+  const table = { schema: database.schema, name: 'Spans' }
+  const refusal = {
+    code: 'INVALID_VALUE',
+    message:
+      'The column "Span 1" cannot be loaded: it is an interval of Parquet, of which the reader leaves out the months.',
+  }
+  await expect(load(database.db, table, path, { create: { timeColumn: false } })).rejects.toMatchObject(refusal)
+  expect((await database.db.query(sql`select to_regclass(${`"${table.schema}"."Spans"`}) as made`)).rows).toEqual([
+    { made: null },
+  ])
+  await database.db.query(sql`create table ${sql.name(table)} (n bigint, "Span 1" interval)`)
+  await expect(load(database.db, table, path)).rejects.toMatchObject(refusal)
+  await expect(load(database.db, table, path, { columns: ['n'] })).resolves.toMatchObject({ rowsWritten: 1 })
+})
+
+test('an interval that was exported makes a column of intervals again', async () => {
+  const path = join(directory, 'interval.parquet')
+  const spans = sql`select interval '1 month -2 days 03:04:05.678901' as span union all select null`
+  await exportTo(database.db, path, spans)
+  const table = { schema: database.schema, name: 'Exported spans' }
+  await load(database.db, table, path, { create: { timeColumn: false } })
+  const read = await database.db.query(sql`select span::text from ${sql.name(table)} order by span`)
+  expect(read.rows).toEqual([{ span: '1 mon -2 days +03:04:05.678901' }, { span: null }])
+})
 
 test('types arrive exactly, to the microsecond, with NULLs', async () => {
   const name = { schema: database.schema, name: 'Ty "pes".x' }

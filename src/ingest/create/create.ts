@@ -8,6 +8,7 @@ import { invalidOption } from '../../sql/option.ts'
 import { type Sql, sql } from '../../sql/template.ts'
 import { columnPairs } from '../encode/layout.ts'
 import type { LoadOptions } from '../load-option.ts'
+import { unreadableColumn } from '../source/parquet.ts'
 import { chooseChunkInterval, chooseSegmentBy, type PlannedColumn, type TimeRate, timeRate } from './create-choice.ts'
 import type { CreateOptions } from './create-option.ts'
 import { inferType } from './infer.ts'
@@ -98,7 +99,8 @@ function typeColumns(
       },
     )
   }
-  return columns.map(({ name, values, written, sqlType }) => {
+  return columns.map(({ name, values, written, sqlType, problem }) => {
+    if (problem !== undefined) throw unreadableColumn(name, problem)
     const wanted = given.get(name)
     if (wanted !== undefined) return { name, type: wanted.trim(), notNull: false, reason: 'as asked for' }
     if (sqlType !== undefined) return { name, type: sqlType, notNull: false, reason: 'the type of the source' }

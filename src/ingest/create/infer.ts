@@ -2,6 +2,7 @@ import { parseTimestamp } from '../../sql/timestamp.ts'
 import { type TimeFormat, timeFormatOf } from '../encode/time-format.ts'
 import { isoText } from '../encode/time-text.ts'
 import type { ValueOptions } from '../encode/value.ts'
+import { clockMicros } from '../encode/value-time.ts'
 
 /** A type that holds all values of a sample, and why it was chosen. */
 export interface InferredType {
@@ -23,6 +24,7 @@ export type ValueKind =
   | 'naive'
   | 'zoned'
   | 'moment'
+  | 'clock'
   | 'uuid'
   | 'json'
   | 'object'
@@ -67,6 +69,7 @@ function timeType(kinds: ReadonlySet<ValueKind>, { timeZone }: ValueOptions): In
     if (timeZone === undefined) return { type: 'timestamp', reason: 'times without a time zone' }
     return { type: 'timestamptz', reason: `times in the zone ${timeZone}` }
   }
+  if (isWithin(kinds, ['clock'])) return { type: 'time', reason: 'times of a day' }
   if (isWithin(kinds, ['date', 'naive', 'zoned', 'moment'])) return { type: 'timestamptz', reason: 'points in time' }
   return undefined
 }
@@ -97,7 +100,7 @@ function kindOfValue(value: unknown, format: TimeFormat | undefined): ValueKind 
       if (value < int8.least || value > int8.most) return 'long'
       return Number.isSafeInteger(Number(value)) ? 'integer' : 'big'
     case 'string':
-      return momentOfText(value, format) ?? (uuidText.test(value) ? 'uuid' : 'string')
+      return momentOfText(value, format) ?? clockOfText(value) ?? (uuidText.test(value) ? 'uuid' : 'string')
     default:
       if (value instanceof Date) return 'moment'
       return value instanceof Uint8Array || value instanceof ArrayBuffer || value instanceof DataView
@@ -121,7 +124,9 @@ function kindOfText(value: string, format: TimeFormat | undefined): ValueKind {
   if (wholeText.test(text) && text !== '-0') return wholeKind(text)
   if (decimalText.test(text)) return isExactDouble(text) ? 'decimal' : 'long'
   if (wordText.test(text)) return 'word'
-  return momentOfText(text, format) ?? (uuidText.test(value) ? 'uuid' : isJson(text) ? 'json' : 'text')
+  return (
+    momentOfText(text, format) ?? clockOfText(text) ?? (uuidText.test(value) ? 'uuid' : isJson(text) ? 'json' : 'text')
+  )
 }
 
 function wholeKind(text: string): ValueKind {
@@ -150,6 +155,11 @@ function momentOfText(given: string, format: TimeFormat | undefined): 'date' | '
     return undefined
   }
   return match[1] === undefined ? 'date' : match[2] === undefined ? 'naive' : 'zoned'
+}
+
+/** Seconds or a half of the day say that it is no length of time, and no score. */
+function clockOfText(text: string): 'clock' | undefined {
+  return /:\d\d:|[ap]m$/i.test(text) && clockMicros(text) !== undefined ? 'clock' : undefined
 }
 
 function isJson(text: string): boolean {

@@ -1,4 +1,5 @@
 import { UsageError } from '../../errors.ts'
+import type { ReadColumn } from '../../results/arrow-read.ts'
 import { invalidOption } from '../../sql/option.ts'
 import { type InputRow, rowError, UnreadableRow } from '../encode/encoder.ts'
 import { kindOf } from '../encode/value.ts'
@@ -31,6 +32,8 @@ export interface SampleColumn {
   readonly written: boolean
   /** The type, where the source says it. */
   readonly sqlType: string | undefined
+  /** Why its values cannot be loaded. */
+  readonly problem?: string | undefined
 }
 
 /** More of a file is not read for a sample. */
@@ -44,7 +47,7 @@ export async function takeSample(input: Input, options: LoadSettings, limit: num
       input,
       rows: columns[0]?.length ?? 0,
       totalRows,
-      columns: columns.map((one) => fromColumn(one, one, limit)),
+      columns: columns.map((one) => (one.problem === undefined ? fromColumn(one, one, limit) : withoutValues(one))),
     }
   }
   if (input.kind === 'columns') {
@@ -71,6 +74,10 @@ function fromColumn(
 ): SampleColumn {
   const values = Array.from({ length: Math.min(limit, column.length) }, (_, row) => column.get(row))
   return { name, values, written: false, sqlType }
+}
+
+function withoutValues({ name, problem }: ReadColumn): SampleColumn {
+  return { name, values: [], written: false, sqlType: undefined, problem }
 }
 
 function typedArrayType({ typed }: ColumnSource): string | undefined {

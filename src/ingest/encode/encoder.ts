@@ -17,6 +17,8 @@ export abstract class LazyRow {
   abstract get size(): number
   /** The values, made anew. */
   abstract values(): readonly unknown[]
+  /** The line of the source it begins in, from 1. */
+  line = 0
 }
 
 /** What a source could not make a row of. */
@@ -96,7 +98,7 @@ export class TableEncoder {
   /** Writes one row. @param index - its number in the source, from 0 @throws BatchError */
   row(buffer: CopyBuffer, row: InputRow, index: number): void {
     if (Array.isArray(row)) this.#array(buffer, row, index)
-    else if (row instanceof LazyRow) this.#array(buffer, row.values(), index)
+    else if (row instanceof LazyRow) this.#array(buffer, row.values(), index, row.line)
     else if (row instanceof UnreadableRow) throw rowError(index, row.reason)
     else if (typeof row === 'object' && row !== null) this.#object(buffer, row, index)
     else throw rowError(index, `The row is ${kindOf(row)}, not an object or an array`)
@@ -128,10 +130,10 @@ export class TableEncoder {
     buffer.bytes.set(this.#constants, at)
   }
 
-  #array(buffer: CopyBuffer, row: readonly unknown[], index: number): void {
+  #array(buffer: CopyBuffer, row: readonly unknown[], index: number, line?: number): void {
     const writers = this.#writers
     const { places, width } = this.#layout
-    if (row.length !== width) throw rowError(index, `The row has ${row.length} values for ${width} columns`)
+    if (row.length !== width) throw raggedRow(index, row.length, width, line)
     buffer.int16(this.columns.length)
     let at = 0
     try {
@@ -215,6 +217,15 @@ function misfitError(error: Misfit, column: EncodedColumn | undefined, index: nu
   const what = column === undefined ? 'A value' : `Column ${JSON.stringify(column.name)} (${column.typeName})`
   return rowError(index, `${what}: ${error.message} does not fit`)
 }
+
+function raggedRow(index: number, found: number, width: number, line: number | undefined): BatchError {
+  const message = `The row has ${found} values for ${width} columns`
+  return line === undefined ? rowError(index, message) : rowError(index, `${message}, in line ${line}`, raggedHint)
+}
+
+/** For a line of a file that has another number of fields than the header. */
+export const raggedHint =
+  'Quote values that hold a delimiter, a quote or a line end: each line has as many fields as the header.'
 
 /** An error about one row, counted from 0. */
 export function rowError(row: number, message: string, hint?: string): BatchError {

@@ -2,7 +2,7 @@ import { type Interval, type IntervalFields, parseInterval } from '../../sql/int
 import { type Microseconds, parseTimestamp } from '../../sql/timestamp.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
 import { timeFormatOf } from './time-format.ts'
-import { isoText, isUnclearDay } from './time-text.ts'
+import { fullDayClock, isoText, isUnclearDay } from './time-text.ts'
 import { zoneOffset } from './time-zone.ts'
 import { kindOf, Misfit, type ValueOptions, type ValueWriter } from './value.ts'
 
@@ -218,9 +218,9 @@ function digits(text: string, at: number): number {
 
 const clock = /^(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?$/
 
-/** Microseconds of the day from `10:00`, `10:00:00.123456` or `24:00:00`. */
-function clockMicros(text: string): number | undefined {
-  const match = clock.exec(text)
+/** Microseconds of the day from `10:00`, `10:00:00.123456`, `24:00:00` or `06:55 PM`. */
+export function clockMicros(text: string): number | undefined {
+  const match = clock.exec(fullDayClock(text) ?? text)
   if (match === null) return undefined
   const [hour, minute, second] = [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)]
   const micros = ((hour * 60 + minute) * 60 + second) * 1e6 + Number((match[4] ?? '').padEnd(6, '0'))

@@ -12,6 +12,7 @@ import { zoneOffset } from '../encode/time-zone.ts'
 import { Misfit, type ValueOptions } from '../encode/value.ts'
 import { writeMicroseconds } from '../encode/value-time.ts'
 import { type ColumnSource, type FieldWriter, float8, high, int4, int8 } from './column-source.ts'
+import { unreadableColumn } from './parquet.ts'
 
 const texts = new Set(['textrecv', 'varcharrecv', 'bpcharrecv', 'namerecv', 'citextrecv', 'enum_recv'])
 const times = new Set(['timestamptz_recv', 'timestamp_recv'])
@@ -22,7 +23,9 @@ const twoTo32 = 4294967296
  * @param receive - the function of the server's type; undefined for a column that nothing takes
  */
 export function arrowSource(column: ReadColumn, receive: string | undefined, options: ValueOptions): ColumnSource {
-  const { length, form, pieces } = column
+  const { length, form, pieces, problem } = column
+  // One that is not loaded may be one that cannot be read.
+  if (problem !== undefined) return { length, typed: undefined, get: () => refuse(column.name, problem) }
   // What clocks show is a time only with a zone; what has one, and what the server shall keep as it is, need none.
   const naive = form.kind === 'timestamp' && !form.zoned && receive === 'timestamptz_recv'
   const zone = naive && options.timeZone !== 'UTC' ? options.timeZone : undefined
@@ -41,6 +44,10 @@ export function arrowSource(column: ReadColumn, receive: string | undefined, opt
       }
     },
   }
+}
+
+function refuse(name: string, problem: string): never {
+  throw unreadableColumn(name, problem)
 }
 
 /** The value of a time: its type says the unit, so that the option `timeUnit` must not. */

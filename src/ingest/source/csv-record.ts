@@ -119,6 +119,11 @@ export class CsvRecord extends LazyRow {
     return this.text.length
   }
 
+  /** How many lines it takes. */
+  get lines(): number {
+    return this.text.includes('"') ? this.text.split(/\r\n|\n|\r/).length : 1
+  }
+
   values(): CsvField[] {
     const { text } = this
     const { delimiter, nullText } = this.#syntax

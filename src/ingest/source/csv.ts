@@ -251,8 +251,11 @@ export async function* csvRows(
   const cutter = new RecordCutter()
   let lines = linesBefore
   let width = columns
+  let line = linesBefore + 1
   function* present(text: string): Generator<CsvRecord> {
     for (const record of recordsOf(text, format)) {
+      record.line = line
+      line += record.lines
       if (record.text !== '') width ??= record.values().length
       if (record.text !== '' || width === 1) yield record
     }

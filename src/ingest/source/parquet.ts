@@ -36,6 +36,13 @@ export async function* parquetGroups(path: string, signal: AbortSignal | undefin
   }
 }
 
+/** A column whose values would not be those of the file. */
+export function unreadableColumn(name: string, problem: string): UsageError {
+  return new UsageError('INVALID_VALUE', `The column ${JSON.stringify(name)} cannot be loaded: ${problem}.`, {
+    hint: 'Write it as text, or leave it out of the columns that are loaded.',
+  })
+}
+
 /** The first rows of a Parquet file, and how many it has. @throws as {@link parquetGroups} */
 export async function parquetSample(
   path: string,
