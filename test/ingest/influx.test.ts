@@ -148,7 +148,9 @@ test('what another writer writes is read, however the bytes are cut', async () =
           ...Object.entries(fields).map(([name, field]) => [name, readField(field)]),
         ])
         const rows = await parse(`${lines.join('\n# between\n')}\n`, {}, cut)
-        expect(rows.map((row) => Object.entries(row as object))).toEqual(expected)
+        // An object has names that look like numbers first.
+        const byName = (fields: unknown[][]): unknown[][] => fields.sort(([a], [b]) => (String(a) < String(b) ? -1 : 1))
+        expect(rows.map((row) => byName(Object.entries(row as object)))).toEqual(expected.map(byName))
       },
     ),
     { numRuns: 300 },
