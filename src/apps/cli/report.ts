@@ -1,6 +1,7 @@
-import { CommanderError } from 'commander'
-import { ConfigError, PlanError, QueryError, TimescaleError, UnsupportedError, UsageError } from '../../index.ts'
+import { type Command, CommanderError } from 'commander'
+import { ConfigError, PlanError, QueryError, TimescaleError, UsageError } from '../../index.ts'
 import { paint } from './color.ts'
+import { toFlags } from './flag-name.ts'
 
 /** Thrown when the user ends a command; what was running is cancelled. */
 export class Interrupted extends Error {
@@ -30,12 +31,19 @@ interface Report {
   readonly source?: string
 }
 
+interface ReportOptions {
+  readonly json: boolean
+  readonly debug: boolean
+  /** The command that failed, whose flags the library's options are here. */
+  readonly command?: Command | undefined
+}
+
 /**
  * Writes an error to stderr; gives the exit code that goes with it.
  * `json`: as one object with the same fields. `debug`: with its stack.
  */
-export function reportError(error: unknown, options: { readonly json: boolean; readonly debug: boolean }): number {
-  const report = toReport(error)
+export function reportError(error: unknown, options: ReportOptions): number {
+  const report = toReport(error, options.command)
   if (options.json) process.stderr.write(`${JSON.stringify({ error: report })}\n`)
   else {
     process.stderr.write(`${paint(process.stderr, 'red', `error[${report.code}]`)}: ${report.message}\n`)
@@ -52,34 +60,29 @@ function exitCode(error: unknown): number {
   return error instanceof PlanError ? 3 : 1
 }
 
-function toReport(error: unknown): Report {
+function toReport(error: unknown, command: Command | undefined): Report {
   if (error instanceof Interrupted) return { code: 'INTERRUPTED', message: 'Interrupted.', hint: error.hint }
   if (error instanceof NotConfirmed) return { code: 'NOT_CONFIRMED', message: error.message }
   if (error instanceof CommanderError) return usageReport(error)
-  if (error instanceof QueryError) {
-    const { code, message, hint, sqlState, detail, position } = error
-    return { code, message, hint: toFlags(hint), sqlState, detail, position }
-  }
-  if (error instanceof ConfigError) {
-    return { code: error.code, message: error.message, hint: error.hint, source: error.source }
-  }
-  // Its hint speaks of connect(), whose options are no flags here.
-  if (error instanceof UnsupportedError) return { code: error.code, message: error.message, hint: error.hint }
-  if (error instanceof TimescaleError) return { code: error.code, message: error.message, hint: toFlags(error.hint) }
+  if (error instanceof TimescaleError) return { ...libraryReport(error, command), ...detailsOf(error) }
   if (isSystemError(error)) return { code: error.code, message: error.message }
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), hint: 'See --debug.' }
+}
+
+function libraryReport({ code, message, hint }: TimescaleError, command: Command | undefined): Report {
+  return { code, message: toFlags(message, command), hint: hint === undefined ? undefined : toFlags(hint, command) }
+}
+
+function detailsOf(error: TimescaleError): Partial<Report> {
+  if (error instanceof QueryError) {
+    return { sqlState: error.sqlState, detail: error.detail, position: error.position }
+  }
+  return error instanceof ConfigError ? { source: error.source } : {}
 }
 
 /** What the operating system refused, such as to read a file that does not exist. */
 function isSystemError(error: unknown): error is Error & { readonly code: string } {
   return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string'
-}
-
-/** The library's hints speak of options such as `ifExists: true`; here that is `--if-exists`. */
-function toFlags(hint: string | undefined): string | undefined {
-  return hint?.replace(/\b([a-z]+(?:[A-Z][a-z]+)*): true\b/g, (_, name: string) => {
-    return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
-  })
 }
 
 /** Commander writes `error: unknown option '--x'` and, on a line of its own, `(Did you mean --y?)`. */

@@ -124,9 +124,13 @@ const VERBS: readonly Verb[] = [
  * @param args - what follows the program's name
  */
 export async function run(args: readonly string[]): Promise<number> {
+  let command: Command | undefined
   try {
     // Whatever else a word may mean, the verb is one of them. Completion is made from all.
     const program = await makeProgram((name) => args.includes(name) || args.includes('completion'))
+    program.hook('preAction', (_, action) => {
+      command = action
+    })
     await program.parseAsync(knownHelp(program, args), { from: 'user' })
     // A verb whose code is its answer has set it.
     return Number(process.exitCode ?? 0)
@@ -134,7 +138,7 @@ export async function run(args: readonly string[]): Promise<number> {
     // Help and version were asked for, and are written.
     if (error instanceof CommanderError && error.exitCode === 0) return 0
     const { reportError } = await import('./report.ts')
-    return reportError(error, { json: args.includes('--json'), debug: args.includes('--debug') })
+    return reportError(error, { json: args.includes('--json'), debug: args.includes('--debug'), command })
   }
 }
 

@@ -108,7 +108,7 @@ describe('what is not understood does nothing', () => {
       ['bucket', 't', '--time-column', 'a', '--bucket', '1 day', '--aggregate', 'n=COUNT(*)', '--where', 'x'],
       'column=value',
     ],
-    [['policy', 'add', 'retention', 't'], 'dropAfter'],
+    [['policy', 'add', 'retention', 't'], '--drop-after'],
     [['hypertable', 'list', '-t', 'mysql://x'], 'mysql'],
     [['hypertable', 'list', '-c', '/no/such/file'], '/no/such/file'],
   ])('tsdb %j is wrong usage or a wrong setting', async (args, message) => {

@@ -20,6 +20,7 @@ interface Flags {
   readonly columns?: string[]
   readonly constant?: string[]
   readonly timeUnit?: string
+  readonly timeFormat?: string
   readonly timeZone?: string
   readonly batchRows?: number
   readonly batchBytes?: number
@@ -36,7 +37,7 @@ interface Flags {
   readonly retries?: number
   readonly analyze?: boolean
   readonly create?: boolean
-  readonly timeColumn?: string
+  readonly timeColumn?: string | false
   readonly chunkInterval?: string
   readonly segmentBy?: string[]
   readonly orderBy?: string
@@ -66,6 +67,7 @@ export function addLoad(command: Command): void {
     .option('--columns <columns>', "only these; 'source=column' where names differ; may be repeated", collectColumns)
     .option('--constant <column=value>', 'a value that is the same in all rows; may be repeated', collect)
     .option('--time-unit <unit>', 'what a number in a time column means: s, ms, us or ns')
+    .option('--time-format <format>', "how texts in a time column are written, such as 'DD/MM/YYYY HH24:MI'")
     .option('--time-zone <zone>', 'of times written without one (default UTC)')
   addTextFlags(command)
   addWayFlags(command)
@@ -106,6 +108,7 @@ function addCreateFlags(command: Command): void {
   command
     .option('--create', 'make the table where it does not exist, by a sample of the first file')
     .option('--time-column <column>', 'with --create: the column with the time')
+    .option('--no-time-column', 'with --create: a plain table')
     .option('--chunk-interval <span>', 'with --create: the length of a chunk')
     .option('--segment-by <columns>', 'with --create: columns by which it is compressed', collectColumns)
     .option('--order-by <order>', "with --create: the order within, such as 'time DESC'")
@@ -219,6 +222,7 @@ function readOptions(flags: Flags): LoadOptions {
     measurementColumn: flags.measurementColumn,
     missingTime: flags.missingTime,
     timeUnit: flags.timeUnit,
+    timeFormat: flags.timeFormat,
     timeZone: flags.timeZone,
     batchRows: flags.batchRows,
     batchBytes: flags.batchBytes,
