@@ -26,12 +26,13 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }))
 const open = (importId = 'mine', target = '"Test 1.a".t', maxBytes = 1e9): Promise<SpillLog> =>
   SpillLog.open({ directory, importId, target, maxBytes, onError: (error) => reported.push(error) })
 
-function batch(number: number, size = 40): WriterBatch {
+function batch(number: number, size = 40, lane: WriterBatch['lane'] = 'live'): WriterBatch {
   const columns = [{ name: 'i"d', baseName: 'integer', typeName: 'integer', asText: false }]
   const blocks = [Buffer.alloc(size, number), Buffer.from(`rows of ${number}`)]
   return {
     importId: 'mine',
     number,
+    lane,
     columns,
     rows: 3,
     blocks,
@@ -47,7 +48,7 @@ async function drain(log: SpillLog): Promise<unknown[]> {
   const batches: unknown[] = []
   for (let next = await log.next(); next !== undefined; next = await log.next()) {
     batches.push(content(next))
-    await log.remove()
+    await log.remove(next)
   }
   return batches
 }
@@ -68,7 +69,7 @@ test('what was appended comes out in its order, also for the next one, once', as
   const log = await open('other')
   expect(log.rows).toBe(15)
   expect(content((await log.next())!)).toEqual(batches[0])
-  await log.remove()
+  await log.remove((await log.next())!)
   await log.append([batch(6)])
   expect(await drain(log)).toEqual([...batches.slice(1), content(batch(6))])
   await log.close()
@@ -79,9 +80,12 @@ test('a file that is full is followed by another, and removed when it is done', 
   const log = await open()
   for (let number = 1; number <= 3; number++) await log.append([batch(number, 9_000_000)])
   expect(readdirSync(directory).filter((name) => name.endsWith('.spill'))).toHaveLength(2)
-  expect(await log.remove()).toBeUndefined()
+  expect(await log.remove((await log.next())!)).toBeUndefined()
   expect(log.holds('mine', 1)).toBe(true)
-  expect(await log.remove()).toMatchObject({ importId: 'mine', windows: [{ number: 1 }, { number: 2 }] })
+  expect(await log.remove((await log.next())!)).toMatchObject({
+    importId: 'mine',
+    windows: [{ number: 1 }, { number: 2 }],
+  })
   expect(log.holds('mine', 1)).toBe(false)
   expect(log).toMatchObject({ rows: 3, since: 1003 })
   await log.close()
@@ -169,4 +173,23 @@ test('another table, and a directory that is in use', async () => {
   await expect(open()).rejects.toMatchObject({ code: 'DIRECTORY_LOCKED' })
   await log.close()
   expect(existsSync(spillFile())).toBe(true)
+})
+
+test('a lane comes out on its own, and a file stays until both are out', async () => {
+  const log = await open()
+  const batches = [batch(1), batch(2, 40, 'late'), batch(3), batch(4, 40, 'late')]
+  await log.append(batches)
+  const [one, late, three, last] = batches.map(content)
+  for (const expected of [one, three]) {
+    const next = (await log.next('live'))!
+    expect(content(next)).toEqual(expected)
+    expect(await log.remove(next)).toBeUndefined()
+  }
+  expect(await log.next('live')).toBeUndefined()
+  expect([log.rowsOf('live'), log.rowsOf('late'), log.since]).toEqual([0, 6, 1002])
+  await log.close()
+  // What is in the table is found there by the ledger, as after a kill.
+  const again = await open('other')
+  expect(await drain(again)).toEqual([one, late, three, last])
+  await again.close()
 })

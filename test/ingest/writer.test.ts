@@ -9,6 +9,7 @@ import { readTable } from '../../src/catalog/column.ts'
 import type { CompressedRange } from '../../src/catalog/compressed-range.ts'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
+import { SpillLog } from '../../src/ingest/writer/spill-log.ts'
 import { openWriter, Writer } from '../../src/ingest/writer/writer.ts'
 import { RowCollector } from '../../src/ingest/writer/writer-collector.ts'
 import { WriterDelivery } from '../../src/ingest/writer/writer-delivery.ts'
@@ -496,38 +497,49 @@ test('rows are late by the ranges of compressed chunks, to the instant, whatever
 
 // On PostgreSQL, where a partition stands for the compressed chunk that somebody holds: the embedded engine runs one
 // transaction at a time, in which nothing could wait beside anything.
-test('late rows that wait for a lock do not keep the others waiting', async () => {
-  const day = Date.UTC(2025, 0, 2)
-  await run(`create table "Test 1.a".parted (time timestamptz not null, id int) partition by range (time)`)
+const day = Date.UTC(2025, 0, 2)
+const lateAt = new Date(day - 1000)
+
+/** A writer to a table in which what is before `day` is late. */
+async function partedWriter(options: WriterOptions, session = db): Promise<Writer> {
   await run(
-    `create table "Test 1.a".late partition of "Test 1.a".parted for values from ('2025-01-01Z') to ('2025-01-02Z')`,
+    `create table if not exists "Test 1.a".parted (time timestamptz not null, id int) partition by range (time)`,
   )
-  await run(
-    `create table "Test 1.a".live partition of "Test 1.a".parted for values from ('2025-01-02Z') to ('2026-01-01Z')`,
-  )
+  for (const [name, from, to] of [
+    ['late', '2025-01-01Z', '2025-01-02Z'],
+    ['live', '2025-01-02Z', '2026-01-01Z'],
+  ]) {
+    await run(`create table if not exists "Test 1.a".${name} partition of "Test 1.a".parted
+      for values from ('${from}') to ('${to}')`)
+  }
   const table = await readTable(db, '"Test 1.a".parted')
   const time = { column: 'time', chunkLength: 86_400_000, integer: false }
   const target = { time, segmentBy: [], orderBy: [], notDirect: 'a test', owned: true }
   const conflict = { onConflict: 'error', key: [] } as const
-  const settings = writerSettings({ flushMs: 10, bufferBytes: 64 * 1024 })
+  const settings = writerSettings({ flushMs: 10, onError: (error) => errors.push(error), ...options })
   const rules = { table, target, conflict, settings }
   const collector = new RowCollector(rules)
-  const delivery = new WriterDelivery({ ...rules, session: db, onChanged: () => undefined })
-  await delivery.openImport('lanes')
+  const delivery = new WriterDelivery({ ...rules, session, onChanged: () => undefined })
+  const importId = `writer lanes ${Math.random()}`
+  await delivery.openImport(importId)
+  const { spillDirectory, spillBytes: maxBytes, onError } = settings
+  const log =
+    spillDirectory === undefined
+      ? undefined
+      : await SpillLog.open({ directory: spillDirectory, importId, target: 'parted', maxBytes, onError })
   const readRanges = async (): Promise<CompressedRange[]> => [{ start: day - 86_400_000, end: day }]
-  const queue = new WriterQueue({
-    importId: 'lanes',
-    settings,
-    delivery,
-    collector,
-    log: undefined,
-    readRanges,
-    ordered: false,
-  })
+  const queue = new WriterQueue({ importId, settings, delivery, collector, log, readRanges, ordered: false })
   await queue.start()
-  const writer = new Writer(settings, collector, delivery, queue)
-  const count = async (name: string): Promise<number> =>
-    Number((await run(`select count(*)::int as n from "Test 1.a".${name}`)).rows[0]?.['n'])
+  return new Writer(settings, collector, delivery, queue)
+}
+
+const countOf = async (name: string): Promise<number> =>
+  Number((await run(`select count(*)::int as n from "Test 1.a".${name}`)).rows[0]?.['n'])
+const lockLate = { text: 'lock table "Test 1.a".late in access exclusive mode', values: [] }
+
+test('late rows that wait for a lock do not keep the others waiting', async () => {
+  const writer = await partedWriter({ bufferBytes: 64 * 1024 })
+  const count = countOf
   let id = 0
   /** Milliseconds until a live row is in the table, of a late one beside it; the median of 15. */
   async function wait(): Promise<number> {
@@ -535,7 +547,7 @@ test('late rows that wait for a lock do not keep the others waiting', async () =
     for (let round = 0; round < 15; round++) {
       const start = performance.now()
       await writer.write([
-        { time: new Date(day - 1000), id },
+        { time: lateAt, id },
         { time: new Date(day + id), id },
       ])
       id++
@@ -549,13 +561,13 @@ test('late rows that wait for a lock do not keep the others waiting', async () =
   await writer.flush()
   let more: Promise<void> | undefined
   await db.transaction(async (tx) => {
-    await tx.query({ text: 'lock table "Test 1.a".late in access exclusive mode', values: [] })
+    await tx.query(lockLate)
     const locked = await wait()
     process.stdout.write(`a live row takes ${free.toFixed(0)} ms, beside late rows that wait ${locked.toFixed(0)} ms\n`)
     expect(locked).toBeLessThan(free * 3 + 100)
     expect(writer.metrics).toMatchObject({ accepted: 60, written: 45, buffered: 15, problem: undefined })
     // Those that fill their half of the buffer do not keep others out of it either.
-    const late = Array.from({ length: 2000 }, () => ({ time: new Date(day - 1000), id: -1 }))
+    const late = Array.from({ length: 2000 }, () => ({ time: lateAt, id: -1 }))
     await writer.write(late)
     let taken = false
     more = writer.write(late).then(() => {
@@ -568,6 +580,116 @@ test('late rows that wait for a lock do not keep the others waiting', async () =
   await more
   await writer.close()
   expect([await count('live'), await count('late')]).toEqual([40, 4030])
+})
+
+describe('late rows that wait for longer than a batch may take', () => {
+  let id: number
+  const both = (): object[] => [
+    { time: lateAt, id },
+    { time: new Date(day + id), id: id++ },
+  ]
+  const liveNow = async (writer: Writer): Promise<void> => {
+    const start = performance.now()
+    await writer.write(both())
+    while ((await countOf('live')) < id) {
+      if (performance.now() - start > 2000) throw new Error(`row ${id} is not there: ${writer.metrics.problem}`)
+      await sleep(2)
+    }
+  }
+  /** Every row of both kinds once. */
+  async function expectAll(): Promise<void> {
+    const { rows } = await run(`select count(*)::int as n, count(distinct (time < '2025-01-02Z', id))::int as ids,
+      max(id) as last from "Test 1.a".parted`)
+    expect(rows).toEqual([{ n: id * 2, ids: id * 2, last: id - 1 }])
+  }
+
+  beforeEach(async () => {
+    id = 0
+    await run('drop table if exists "Test 1.a".parted')
+  })
+
+  test('with a spill directory: they go there alone, and the others are written meanwhile', async () => {
+    const writer = await partedWriter({ spillDirectory: directory, sendTimeoutMs: 500 })
+    await db.transaction(async (tx) => {
+      await tx.query(lockLate)
+      await liveNow(writer)
+      while (writer.metrics.problem === undefined) await sleep(5)
+      for (let round = 0; round < 100; round++) {
+        await liveNow(writer)
+        // What is not written are the late rows; the live one may not be counted yet.
+        const { spilled, buffered } = writer.metrics
+        expect([id, id + 1]).toContain(spilled + buffered)
+      }
+      await writer.flush()
+      expect(writer.metrics).toMatchObject({ accepted: 202, written: 101, buffered: 0, spilled: 101 })
+      expectBalance(writer)
+    })
+    await writer.write(both())
+    await writer.close()
+    await expectAll()
+    expect(errors[0]).toMatchObject({ code: 'STATEMENT_TIMEOUT' })
+    expect(writer.metrics).toMatchObject({ written: 204, spilled: 0, problem: undefined })
+    expect(readdirSync(directory)).toEqual(['lock'])
+  })
+
+  test('without one: they wait in memory, and only calls that wait for them give up', async () => {
+    const writer = await partedWriter({ sendTimeoutMs: 100, giveUpMs: 300, bufferBytes: 4000 })
+    await db.transaction(async (tx) => {
+      await tx.query(lockLate)
+      for (let round = 0; round < 30; round++) await liveNow(writer)
+      await sleep(300)
+      await expect(writer.flush()).rejects.toThrow('300 ms')
+      for (; !(writer.metrics.bufferedBytes > 2000); id++) await writer.write({ time: lateAt, id })
+      await expect(writer.write({ time: lateAt, id })).rejects.toThrow('300 ms')
+      await writer.write({ time: new Date(day), id: 0 })
+    })
+    while (writer.metrics.problem !== undefined) await sleep(5)
+    await writer.flush()
+    expectBalance(writer)
+    expect(await countOf('late')).toBe(id)
+    expect(await countOf('live')).toBe(31)
+    await writer.close()
+  })
+
+  test('after the server was away: what was on disk beside them is written', async () => {
+    const writer = await partedWriter({ spillDirectory: directory, sendTimeoutMs: 500 })
+    await writer.write(both())
+    await writer.flush()
+    await server.stop('immediate')
+    for (let round = 0; round < 20; round++) {
+      await writer.write(both())
+      await writer.flush()
+    }
+    expect(writer.metrics).toMatchObject({ written: 2, spilled: 40 })
+    await server.start()
+    // Before the writer comes to it, most likely: else only the rest waits.
+    await db.transaction(async (tx) => {
+      await tx.query(lockLate)
+      while ((await countOf('live')) < id) await sleep(5)
+      await liveNow(writer)
+    })
+    await writer.close()
+    await expectAll()
+  })
+
+  test('closed meanwhile: they are left to the next writer; connections that are cut meanwhile', async () => {
+    await using proxy = await startProxy(server.port)
+    const far = openPool({ ...server.options, port: proxy.port })
+    const writer = await partedWriter({ spillDirectory: directory, sendTimeoutMs: 100 }, new DatabaseSession(far))
+    await db.transaction(async (tx) => {
+      await tx.query(lockLate)
+      for (let round = 0; round < 40; round++) {
+        await writer.write(both())
+        await sleep(15)
+        if (round % 10 === 5) proxy.cut()
+      }
+      await writer.close()
+      expect(writer.metrics).toMatchObject({ written: 40, spilled: 40, buffered: 0 })
+    })
+    await far.close()
+    await (await partedWriter({ spillDirectory: directory })).close()
+    await expectAll()
+  })
 })
 
 test('wrong options', async () => {

@@ -1,4 +1,5 @@
 import type { RemovedFile, SpillLog } from './spill-log.ts'
+import { Turns } from './wait.ts'
 import type { WriterDelivery } from './writer-delivery.ts'
 
 /** What earlier writers left in the ledger: it goes when the last spill file of theirs has gone. */
@@ -6,6 +7,7 @@ export class EarlierImports {
   readonly #own: string
   readonly #delivery: WriterDelivery
   readonly #log: SpillLog | undefined
+  readonly #turns = new Turns()
   /** Their windows whose rows are in the table. */
   readonly #written = new Map<string, RemovedFile['windows'][number][]>()
 
@@ -17,7 +19,12 @@ export class EarlierImports {
   }
 
   /** After a file was removed: forgets its windows, and the whole import where it was the last of an earlier writer's. */
-  async removed({ windows, importId }: RemovedFile): Promise<void> {
+  removed(file: RemovedFile): Promise<void> {
+    // Else what two lanes have ended would be noted twice.
+    return this.#turns.take(() => this.#removed(file))
+  }
+
+  async #removed({ windows, importId }: RemovedFile): Promise<void> {
     this.#delivery.forget(windows.filter((window) => window.importId === this.#own))
     for (const window of [{ importId, number: -1 }, ...windows]) {
       if (window.importId === this.#own) continue

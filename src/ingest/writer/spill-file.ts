@@ -2,7 +2,7 @@ import { copyFile, constants as flags, open, readFile, truncate } from 'node:fs/
 import { types } from 'node:util'
 import { crc32 } from 'node:zlib'
 import { decodeBatchBody, decodeHead, decodeHeader, findMark, HEAD_BYTES, type SpillHeader } from './spill-frame.ts'
-import type { WriterBatch } from './writer-batch.ts'
+import type { Lane, WriterBatch } from './writer-batch.ts'
 
 /** Where a batch is in a spill file, and what is to be known of it without reading it. */
 export interface SpilledBatch {
@@ -11,6 +11,7 @@ export interface SpilledBatch {
   readonly length: number
   readonly importId: string
   readonly number: number
+  readonly lane: Lane
   readonly rows: number
   readonly since: number
 }
@@ -89,8 +90,8 @@ function readHeader(body: Buffer): SpillHeader | undefined {
 
 /** What is kept in memory of a batch on disk. */
 export function describe(batch: WriterBatch, offset: number, length: number): SpilledBatch {
-  const { importId, number, rows, since } = batch
-  return { offset, length, importId, number, rows, since }
+  const { importId, number, lane, rows, since } = batch
+  return { offset, length, importId, number, lane, rows, since }
 }
 
 /** Reads one batch again; undefined where its bytes are not as they were written any more. */

@@ -54,6 +54,11 @@ export function decodeHeader(body: Buffer): SpillHeader {
   return header
 }
 
+type SpilledMeta = Omit<WriterBatch, 'blocks' | 'sources' | 'lane'> & {
+  readonly sourceBytes: number
+  readonly lane?: WriterBatch['lane']
+}
+
 /** A batch as a body: the length of what describes it, that in JSON, then the sources, then the rows. */
 export function encodeBatchBody(batch: WriterBatch): Buffer[] {
   const { blocks, sources, ...rest } = batch
@@ -66,8 +71,8 @@ export function encodeBatchBody(batch: WriterBatch): Buffer[] {
 /** @throws SyntaxError for bytes that are none */
 export function decodeBatchBody(body: Buffer): WriterBatch {
   const end = 4 + body.readUInt32BE(0)
-  const { sourceBytes, ...rest }: Omit<WriterBatch, 'blocks' | 'sources'> & { readonly sourceBytes: number } =
-    JSON.parse(body.toString('utf8', 4, end))
+  const { sourceBytes, ...rest }: SpilledMeta = JSON.parse(body.toString('utf8', 4, end))
   const sources = body.subarray(end, end + sourceBytes)
-  return { ...rest, sources, blocks: [body.subarray(end + sourceBytes)] }
+  // Files of the first version did not say it.
+  return { ...rest, lane: rest.lane ?? 'live', sources, blocks: [body.subarray(end + sourceBytes)] }
 }

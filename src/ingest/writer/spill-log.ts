@@ -5,16 +5,16 @@ import { ConnectionError } from '../../errors.ts'
 import { damaged, otherTable, spillError, throwSpillError } from './spill-error.ts'
 import { keepDamaged, readSpilled, type SpilledBatch, scanSpillFile } from './spill-file.ts'
 import { encodeBatchBody, encodeFrame, encodeHeader } from './spill-frame.ts'
-import type { WriterBatch } from './writer-batch.ts'
+import { Turns } from './wait.ts'
+import type { Lane, WriterBatch } from './writer-batch.ts'
 
 interface SpillFile {
   readonly path: string
   readonly importId: string
+  /** Those that are not in the table, the oldest first. */
   readonly batches: SpilledBatch[]
   /** All that may be in the file, also what was taken back and could not be cut off. */
   readonly windows: { readonly importId: string; readonly number: number }[]
-  /** How many of the batches are in the table. */
-  done: number
   size: number
 }
 
@@ -43,7 +43,8 @@ export class SpillLog {
   /** The oldest first; the last one is written to where `#handle` is set. */
   readonly #files: SpillFile[] = []
   #handle: FileHandle | undefined
-  #rows = 0
+  readonly #rows: Record<Lane, number> = { live: 0, late: 0 }
+  readonly #turns = new Turns()
   #lastNumber = 0
   /** Whether cutting a file failed, so that it is not known what of it is on disk. */
   #unsure = false
@@ -73,7 +74,12 @@ export class SpillLog {
 
   /** Rows that are not in the table yet. */
   get rows(): number {
-    return this.#rows
+    return this.#rows.live + this.#rows.late
+  }
+
+  /** Those of one lane. */
+  rowsOf(lane: Lane): number {
+    return this.#rows[lane]
   }
 
   get bytes(): number {
@@ -82,8 +88,7 @@ export class SpillLog {
 
   /** When the oldest of them was accepted. */
   get since(): number | undefined {
-    const file = this.#files.find(({ batches, done }) => done < batches.length)
-    return file?.batches[file.done]?.since
+    return this.#files.find(({ batches }) => batches.length > 0)?.batches[0]?.since
   }
 
   /** The imports that files are of. */
@@ -95,7 +100,13 @@ export class SpillLog {
    * Appends batches, and waits until they are on disk.
    * @returns how many were taken, and why not all were
    */
-  async append(batches: readonly WriterBatch[]): Promise<{ readonly taken: number; readonly error?: ConnectionError }> {
+  append(batches: readonly WriterBatch[]): Promise<{ readonly taken: number; readonly error?: ConnectionError }> {
+    return this.#turns.take(() => this.#append(batches))
+  }
+
+  async #append(
+    batches: readonly WriterBatch[],
+  ): Promise<{ readonly taken: number; readonly error?: ConnectionError }> {
     const added: SpilledBatch[] = []
     let failure: unknown
     try {
@@ -117,27 +128,43 @@ export class SpillLog {
     return error === undefined ? { taken: added.length } : { taken: added.length, error }
   }
 
-  /** The oldest batch that is not in the table; undefined where there is none. */
-  async next(): Promise<WriterBatch | undefined> {
+  /** The oldest batch, of all or of one lane, that is not in the table; undefined where there is none. */
+  next(lane?: Lane): Promise<WriterBatch | undefined> {
+    return this.#turns.take(() => this.#next(lane))
+  }
+
+  async #next(lane: Lane | undefined): Promise<WriterBatch | undefined> {
     for (;;) {
-      const file = this.#files.find(({ batches, done }) => done < batches.length)
-      const head = file?.batches[file.done]
-      if (file === undefined || head === undefined) return undefined
-      const batch = await readSpilled(file.path, head).catch(throwSpillError)
+      const { file, spilled } = this.#find((one) => lane === undefined || one.lane === lane) ?? {}
+      if (file === undefined || spilled === undefined) return undefined
+      const batch = await readSpilled(file.path, spilled).catch(throwSpillError)
       if (batch !== undefined) return batch
       await keepDamaged(file.path)
-      this.#owner.onError(damaged(file.path, head.length, `${head.rows} rows`))
-      await this.remove()
+      this.#owner.onError(damaged(file.path, spilled.length, `${spilled.rows} rows`))
+      await this.#remove(file, spilled)
     }
   }
 
-  /** Notes that the batch `next` gave is in the table; gives the file that is removed with it. */
-  async remove(): Promise<RemovedFile | undefined> {
-    const file = this.#files.find(({ batches, done }) => done < batches.length)
-    if (file === undefined) return undefined
-    this.#rows -= file.batches[file.done]?.rows ?? 0
-    file.done++
-    if (file.done < file.batches.length) return undefined
+  #find(wanted: (batch: SpilledBatch) => boolean): { file: SpillFile; spilled: SpilledBatch } | undefined {
+    for (const file of this.#files) {
+      const spilled = file.batches.find(wanted)
+      if (spilled !== undefined) return { file, spilled }
+    }
+    return undefined
+  }
+
+  /** Notes that a batch which `next` gave is in the table; gives the file that is removed with it. */
+  remove({ importId, number }: WriterBatch): Promise<RemovedFile | undefined> {
+    return this.#turns.take(async () => {
+      const { file, spilled } = this.#find((one) => one.number === number && one.importId === importId) ?? {}
+      return file === undefined || spilled === undefined ? undefined : this.#remove(file, spilled)
+    })
+  }
+
+  async #remove(file: SpillFile, spilled: SpilledBatch): Promise<RemovedFile | undefined> {
+    this.#rows[spilled.lane] -= spilled.rows
+    file.batches.splice(file.batches.indexOf(spilled), 1)
+    if (file.batches.length > 0) return undefined
     try {
       if (file === this.#files.at(-1)) await this.#begin()
       return await this.#unlink(file)
@@ -162,12 +189,16 @@ export class SpillLog {
   }
 
   /** Frees the directory. What is not in the table stays there; files without any of it are removed. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#turns.take(() => this.#close())
+  }
+
+  async #close(): Promise<void> {
     try {
       await this.#handle?.close()
       this.#handle = undefined
       for (const file of [...this.#files]) {
-        if (file.done === file.batches.length) await this.#unlink(file)
+        if (file.batches.length === 0) await this.#unlink(file)
       }
     } finally {
       this.#lock.release()
@@ -184,8 +215,8 @@ export class SpillLog {
       if (header !== undefined && header.target !== target) throw otherTable(directory, header.target, target)
       if (damagedBytes > 0) onError(damaged(place, damagedBytes))
       const importId = header?.importId ?? batches[0]?.importId ?? ''
-      this.#rows += batches.reduce((sum, { rows }) => sum + rows, 0)
-      this.#files.push({ path: place, importId, batches: [...batches], windows: [...batches], done: 0, size })
+      for (const { lane, rows } of batches) this.#rows[lane] += rows
+      this.#files.push({ path: place, importId, batches: [...batches], windows: [...batches], size })
     }
   }
 
@@ -194,7 +225,7 @@ export class SpillLog {
     const { directory, importId, target } = this.#owner
     const place = path.join(directory, `${String(++this.#lastNumber).padStart(12, '0')}.spill`)
     const handle = await open(place, 'wx')
-    const file: SpillFile = { path: place, importId, batches: [], windows: [], done: 0, size: 0 }
+    const file: SpillFile = { path: place, importId, batches: [], windows: [], size: 0 }
     try {
       file.size = await writeAll(handle, encodeFrame(encodeHeader({ version: 1, importId, target })), 0)
       await handle.datasync()
@@ -225,7 +256,7 @@ export class SpillLog {
         `The spill directory has reached its limit of ${this.#owner.maxBytes} bytes.`,
       )
     }
-    const { importId, number, rows, since } = batch
+    const { importId, number, lane, rows, since } = batch
     file.windows.push({ importId, number })
     try {
       await writeAll(handle, frame, file.size)
@@ -233,9 +264,9 @@ export class SpillLog {
       await this.#cut(file)
       throw error
     }
-    const spilled = { offset: file.size, length, importId, number, rows, since }
+    const spilled = { offset: file.size, length, importId, number, lane, rows, since }
     file.batches.push(spilled)
-    this.#rows += rows
+    this.#rows[lane] += rows
     file.size += length
     return spilled
   }
@@ -245,7 +276,7 @@ export class SpillLog {
       const first = file.batches.findIndex((one) => added.includes(one))
       if (first < 0) continue
       file.size = file.batches[first]?.offset ?? file.size
-      for (const { rows } of file.batches.splice(first)) this.#rows -= rows
+      for (const { lane, rows } of file.batches.splice(first)) this.#rows[lane] -= rows
       await this.#cut(file)
     }
   }

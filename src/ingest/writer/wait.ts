@@ -19,6 +19,18 @@ export class Signal {
   }
 }
 
+/** Lets one after another. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve()
+
+  /** Runs it when all that came before has ended. */
+  take<T>(run: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(run)
+    this.#last = turn.catch(() => undefined)
+    return turn
+  }
+}
+
 /** Waits for a promise, but no longer than `ms`; without it as long as it takes. */
 export async function atMost(promise: Promise<void>, ms: number | undefined): Promise<void> {
   if (ms === undefined) return promise

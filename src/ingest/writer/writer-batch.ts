@@ -2,11 +2,17 @@ import { COPY_HEADER, COPY_TRAILER } from '../../wire/copy-buffer.ts'
 import type { EncodedBatch, RowBatch } from '../batch.ts'
 import type { TargetColumn } from '../sender.ts'
 
+/** Rows into compressed chunks go apart from the others: they take longer. */
+export type Lane = 'live' | 'late'
+
+export const lanes: readonly Lane[] = ['live', 'late']
+
 /** Rows that are written together, encoded; the same bytes go to the server and to the spill. */
 export interface WriterBatch {
   /** The ledger's import, and in it the window, that this batch is. */
   readonly importId: string
   readonly number: number
+  readonly lane: Lane
   readonly columns: readonly TargetColumn[]
   readonly rows: number
   /** The rows of a binary COPY. */

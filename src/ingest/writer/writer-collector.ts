@@ -8,14 +8,11 @@ import { type InputRow, rowError, type TableEncoder, tableEncoder, writable } fr
 import { layoutEncoder } from '../encode/layout.ts'
 import { kindOf } from '../encode/value.ts'
 import { timeKey } from '../sort.ts'
-import type { WriterBatch } from './writer-batch.ts'
+import type { Lane, WriterBatch } from './writer-batch.ts'
 import type { WriterSettings } from './writer-option.ts'
 
-/** Rows into compressed chunks go apart from the others: they take longer. */
-export type Lane = 'live' | 'late'
-
 /** What a batch is but its place in the ledger. */
-export type CollectedBatch = Omit<WriterBatch, 'importId' | 'number'> & { readonly lane: Lane }
+export type CollectedBatch = Omit<WriterBatch, 'importId' | 'number'>
 
 interface Layout {
   readonly names: readonly string[]

@@ -11,7 +11,7 @@ import { Ledger } from '../ledger.ts'
 import { isRowFailure } from '../row-failure.ts'
 import { type Delivery, Sender } from '../sender.ts'
 import { answered } from './wait.ts'
-import { encodedBatch, rowsOf, type WriterBatch } from './writer-batch.ts'
+import { encodedBatch, type Lane, rowsOf, type WriterBatch } from './writer-batch.ts'
 import type { WriterSettings } from './writer-option.ts'
 
 /** A window of the ledger. */
@@ -44,12 +44,20 @@ interface Attempt {
 /** The table's columns are not those that the rows were encoded for. */
 class Changed extends Error {}
 
+function tookTooLong(ms: number, cause: QueryError): QueryError {
+  return new QueryError('STATEMENT_TIMEOUT', `A batch was not written within ${ms} ms.`, {
+    sqlState: cause.sqlState,
+    hint: 'Another transaction may hold a lock that it waits for: pg_locks shows those that are not granted.',
+    cause,
+  })
+}
+
 /** Writes batches, each in one transaction with its window of the ledger, so that sending one again does no harm. */
 export class WriterDelivery {
   /** What all batches came to. */
   readonly count = { written: 0, skipped: 0, rejected: 0 }
   readonly #rules: DeliveryRules
-  #timeoutMs: number
+  readonly #timeoutMs: Record<Lane, number>
   readonly #ledgers = new Map<string, Ledger>()
   readonly #senders = new Map<string, Sender>()
   readonly #deadLetters: DeadLetterFile | undefined
@@ -59,7 +67,7 @@ export class WriterDelivery {
   constructor(rules: DeliveryRules) {
     this.#rules = rules
     const { onBadRow, sendTimeoutMs } = rules.settings
-    this.#timeoutMs = sendTimeoutMs
+    this.#timeoutMs = { live: sendTimeoutMs, late: sendTimeoutMs }
     this.#deadLetters = typeof onBadRow === 'object' ? new DeadLetterFile(onBadRow.file) : undefined
   }
 
@@ -76,19 +84,33 @@ export class WriterDelivery {
 
   /**
    * Writes a batch, if it is not in the table already.
+   * @param giveUp - ends it at once
    * @throws BatchError, QueryError about a row, with onBadRow `stop`; else what will not last, to be tried again
    */
-  async deliver(batch: WriterBatch): Promise<void> {
-    const signal = AbortSignal.timeout(this.#timeoutMs)
+  async deliver(batch: WriterBatch, giveUp: AbortSignal): Promise<void> {
+    const { lane } = batch
+    const timeout = AbortSignal.timeout(this.#timeoutMs[lane])
+    const either = new AbortController()
+    const { signal } = either
+    // Not AbortSignal.any: one that lives as long as the writer would keep all that were made of it.
+    const end = (): void => either.abort(timeout.reason)
+    timeout.addEventListener('abort', end)
+    giveUp.addEventListener('abort', end)
+    if (giveUp.aborted) end()
     try {
       const { written, skipped, rejected } = await answered(this.#deliver(batch, signal), signal)
       this.count.written += written
       this.count.skipped += skipped
       this.count.rejected += rejected.length
     } catch (error) {
+      if (!timeout.aborted) throw error
+      const ms = this.#timeoutMs[lane]
       // A batch that takes so long for its rows would never be written else.
-      if (signal.aborted) this.#timeoutMs = Math.min(this.#timeoutMs * 2, 2 ** 31 - 1)
-      throw error
+      this.#timeoutMs[lane] = Math.min(ms * 2, 2 ** 31 - 1)
+      throw error instanceof QueryError && error.code === 'QUERY_CANCELLED' ? tookTooLong(ms, error) : error
+    } finally {
+      timeout.removeEventListener('abort', end)
+      giveUp.removeEventListener('abort', end)
     }
   }
 
@@ -148,17 +170,24 @@ export class WriterDelivery {
   async #attempt(batch: WriterBatch, how: Attempt): Promise<Sent> {
     const { session } = this.#rules
     const ledger = await this.openImport(batch.importId)
+    // Another lane must not wait for the locks of those that this one removes.
     const forgotten = this.#forgettable
+    this.#forgettable = []
     const send = async (tx: Session): Promise<Sent> => {
-      if (!(await this.#claim(tx, ledger, batch))) return this.#claimed(tx, batch)
+      if (!(await this.#claim(tx, ledger, batch))) {
+        this.forget(forgotten.splice(0))
+        return this.#claimed(tx, batch)
+      }
       if (how.immediate) await tx.query(sql`set constraints all immediate`)
       const sent = await this.#sender(batch, how.staged).send(tx, rowsOf(batch), encodedBatch(batch))
       if (sent.skipped > 0 || sent.rejected.length > 0) await ledger.record(tx, batch.number, sent, sent.rejected)
       await this.#checkColumns(tx, batch, how.staged, forgotten)
       return sent
     }
-    const done = await session.transaction(send, { signal: how.signal })
-    this.#forgettable = this.#forgettable.filter((window) => !forgotten.includes(window))
+    const done = await session.transaction(send, { signal: how.signal }).catch((error: unknown) => {
+      this.forget(forgotten)
+      throw error
+    })
     await this.noteRejected(done.rejected)
     return done
   }

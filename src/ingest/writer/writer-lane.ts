@@ -1,6 +1,6 @@
 import type { CompressedRange } from '../../catalog/compressed-range.ts'
-import { batchBytes, type WriterBatch } from './writer-batch.ts'
-import type { Lane, RowCollector } from './writer-collector.ts'
+import { batchBytes, type Lane, type WriterBatch } from './writer-batch.ts'
+import type { RowCollector } from './writer-collector.ts'
 
 /** A batch in memory, on its way. */
 export interface QueuedBatch {
@@ -13,8 +13,6 @@ export interface QueuedBatch {
   readonly settle: () => void
 }
 
-export const lanes: readonly Lane[] = ['live', 'late']
-
 /** The batches in memory, in two lanes that go beside each other, numbered in the order they came. */
 export class WriterLanes {
   /** The number of the last one. */
@@ -22,10 +20,12 @@ export class WriterLanes {
   readonly #bytes: Record<Lane, number> = { live: 0, late: 0 }
   readonly #queued: Record<Lane, QueuedBatch[]> = { live: [], late: [] }
   readonly #gates = new Map<Lane, Promise<unknown>>()
+  #crossing: Promise<void> | undefined
 
-  /** Appends a batch; it gets its number. */
-  add(lane: Lane, unnumbered: Omit<WriterBatch, 'number'>): void {
+  /** Appends a batch to its lane; it gets its number. */
+  add(unnumbered: Omit<WriterBatch, 'number'>): void {
     const batch = { ...unnumbered, number: ++this.number }
+    const { lane } = batch
     let settle = (): void => undefined
     const settled = new Promise<void>((resolve) => {
       settle = resolve
@@ -55,6 +55,11 @@ export class WriterLanes {
     return live.batch.number < late.batch.number ? live : late
   }
 
+  /** Whether some of a lane wait for some of the other. */
+  get isCrossed(): boolean {
+    return this.#crossing !== undefined
+  }
+
   /** All of them, in the order they came. */
   get all(): QueuedBatch[] {
     const { live, late } = this.#queued
@@ -63,13 +68,12 @@ export class WriterLanes {
 
   /** Takes one out. */
   remove(queued: QueuedBatch): void {
-    for (const lane of lanes) {
-      const at = this.#queued[lane].indexOf(queued)
-      if (at < 0) continue
-      this.#queued[lane].splice(at, 1)
-      this.#bytes[lane] -= queued.bytes
-      queued.settle()
-    }
+    const { lane } = queued.batch
+    const at = this.#queued[lane].indexOf(queued)
+    if (at < 0) return
+    this.#queued[lane].splice(at, 1)
+    this.#bytes[lane] -= queued.bytes
+    queued.settle()
   }
 
   /** What comes from now on waits, in each lane, for what the other one has now. */
@@ -78,6 +82,10 @@ export class WriterLanes {
     const [live, late] = [settled('live'), settled('late')]
     this.#gates.set('live', late)
     this.#gates.set('late', live)
+    const crossing = Promise.all([live, late]).then(() => {
+      if (this.#crossing === crossing) this.#crossing = undefined
+    })
+    this.#crossing = crossing
   }
 }
 

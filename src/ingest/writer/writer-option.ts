@@ -25,8 +25,8 @@ export interface WriterOptions extends ConflictOptions, ValueOptions {
    */
   readonly giveUpMs?: number
   /**
-   * How long a batch may take, in milliseconds, before the database counts as away; each time it does, it is given twice as
-   * long from then on. Default 30,000.
+   * How long a batch may take, in milliseconds, before it counts as not written and those after it go to disk; each time it
+   * does, batches of its kind (late rows, or others) are given twice as long from then on. Default 30,000.
    */
   readonly sendTimeoutMs?: number
   /** Where rows go while the database is away, to be written later, or by the next writer that is given this directory. */

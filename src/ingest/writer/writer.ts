@@ -12,7 +12,8 @@ import type { RejectedRow } from '../batch.ts'
 import { conflictRule } from '../conflict.ts'
 import { type InputRow, writable } from '../encode/encoder.ts'
 import { SpillLog } from './spill-log.ts'
-import { type CollectedBatch, type Lane, RowCollector, toJson } from './writer-collector.ts'
+import type { Lane } from './writer-batch.ts'
+import { type CollectedBatch, RowCollector, toJson } from './writer-collector.ts'
 import { WriterDelivery } from './writer-delivery.ts'
 import { type WriterOptions, type WriterSettings, writerSettings } from './writer-option.ts'
 import { WriterQueue } from './writer-queue.ts'
@@ -82,7 +83,7 @@ export class Writer implements AsyncDisposable {
    */
   async write(rows: InputRow | readonly InputRow[]): Promise<void> {
     const list: readonly InputRow[] = isList(rows) ? rows : [rows]
-    this.#checkOpen()
+    this.#checkOpen(list)
     if (this.#hasRoom('live') && this.#hasRoom('late')) {
       await this.#take(list)
       return
@@ -91,7 +92,7 @@ export class Writer implements AsyncDisposable {
     this.#waiting[lane]++
     const turn = this.#turns[lane].then(async () => {
       await this.#queue.room(lane)
-      this.#checkOpen()
+      this.#checkOpen(list)
       await this.#take(list)
     })
     this.#turns[lane] = turn.catch(() => undefined)
@@ -156,9 +157,9 @@ export class Writer implements AsyncDisposable {
     }
   }
 
-  #checkOpen(): void {
+  #checkOpen(rows: readonly InputRow[]): void {
     if (this.#closing !== undefined) throw new UsageError('CLOSED', 'The writer was closed before the call')
-    this.#queue.trouble.check()
+    this.#queue.check(rows)
   }
 
   async #take(rows: readonly InputRow[]): Promise<void> {
