@@ -216,11 +216,14 @@ export class WriterQueue {
     for (let attempt = 0; this.#hasMore(line) && !this.#ended && this.trouble.failure === undefined; ) {
       if (this.#oneLine !== (line === lanes)) return
       const began = performance.now()
+      // One that began before says nothing of how it is now.
+      const tries = this.#lastTries
       try {
         if (await this.#next(line)) attempt = 0
       } catch (error) {
         if (this.#isUntried(line)) attempt = 0
-        this.#note(error, line, performance.now() - began)
+        this.#note(error, line)
+        if (tries !== undefined) this.#countTry(tries, line, performance.now() - began)
         if (this.trouble.failure === undefined) await this.#pause(attempt++, line)
       }
     }
@@ -274,16 +277,20 @@ export class WriterQueue {
     this.#changed.give()
   }
 
-  #note(error: unknown, line: readonly Lane[], tookMs: number): void {
+  #note(error: unknown, line: readonly Lane[]): void {
     const news = this.trouble.note(error, line)
     if (this.trouble.failure !== undefined) for (const item of this.lanes.all) item.settle()
     else {
       this.retried++
-      // One that took as long as it may is not tried again for the end.
-      const tries = tookMs >= this.#rules.settings.sendTimeoutMs ? mostTries : 1
-      for (const lane of line) this.#lastTries?.set(lane, (this.#lastTries.get(lane) ?? 0) + tries)
       if (news !== undefined) this.#tell(news)
     }
+    this.#changed.give()
+  }
+
+  #countTry(tries: Map<Lane, number>, line: readonly Lane[], tookMs: number): void {
+    // One that took as long as it may is not tried again for the end.
+    const count = tookMs >= this.#rules.settings.sendTimeoutMs ? mostTries : 1
+    for (const lane of line) tries.set(lane, (tries.get(lane) ?? 0) + count)
     this.#changed.give()
   }
 
