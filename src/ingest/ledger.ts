@@ -6,6 +6,7 @@ import { type Sql, sql } from '../sql/template.ts'
 import type { RejectedRow } from './batch.ts'
 import type { SkippedBatch } from './load-option.ts'
 import type { Delivery } from './sender.ts'
+import { changedBytes, type SourceMark } from './source/source-mark.ts'
 import type { Baseline, RangeFigures } from './verify/verify.ts'
 
 /** What an import is, so that it is not gone on with as another. */
@@ -33,6 +34,8 @@ interface WindowRow {
   readonly start: number
   readonly rows: number | null
   readonly state: WindowState | null
+  readonly bytes: number | null
+  readonly crc: number | null
 }
 
 interface ImportRow {
@@ -54,6 +57,7 @@ const ledgerSql: readonly string[] = [
   `create table if not exists tsdbkit.import_window (
     import_id text not null references tsdbkit.import on delete cascade, start bigint not null,
     rows bigint, written bigint, skipped bigint, rejected jsonb, state jsonb, error text,
+    source_bytes bigint, source_crc bigint,
     primary key (import_id, start))`,
   `create table if not exists tsdbkit.import_range (
     import_id text not null references tsdbkit.import on delete cascade, range text not null,
@@ -64,6 +68,8 @@ const ledgerSql: readonly string[] = [
 const laterColumns: readonly (readonly [name: string, type: string])[] = [
   ['state', 'jsonb'],
   ['error', 'text'],
+  ['source_bytes', 'bigint'],
+  ['source_crc', 'bigint'],
 ]
 
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
@@ -85,12 +91,14 @@ export class Ledger {
   /** What those windows left for the next ones to know. */
   readonly states: readonly WindowState[]
   readonly #id: string
+  readonly #marks: readonly SourceMark[]
 
   private constructor(id: string, row: ImportRow, windows: readonly WindowRow[]) {
     this.#id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
     this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
+    this.#marks = windows.flatMap(({ bytes, crc }) => (bytes === null || crc === null ? [] : [{ bytes, crc }]))
     this.states = windows.flatMap(({ state }) => (state === null ? [] : [state]))
   }
 
@@ -116,19 +124,33 @@ export class Ledger {
     if (row.unit !== unit) throw drift(id, `was cut by ${row.unit}s, which other options do not allow any more`)
     if (row.fingerprint !== fingerprint) throw drift(id, 'began with another source: size or content have changed')
     const windows = await session.query<WindowRow>(
-      sql`select start, rows, state from tsdbkit.import_window where import_id = ${id} order by start`,
+      sql`select start, rows, state, source_bytes as bytes, source_crc as crc from tsdbkit.import_window where import_id = ${id} order by start`,
     )
     return new Ledger(id, row, windows.rows)
   }
 
   /**
+   * Looks whether what was read of the file for the windows in the table is still in it.
+   * @throws PlanError DRIFT where it is not
+   */
+  async checkContent(path: string, signal: AbortSignal | undefined): Promise<void> {
+    const changed = await changedBytes(path, this.#marks, signal)
+    if (changed === undefined) return
+    const [after, upTo] = changed
+    throw drift(this.#id, `began with another source: bytes ${after} to ${upTo} of ${path} have changed since`)
+  }
+
+  /**
    * Takes a window for this transaction, and notes what it will most likely come to: then it is written once only.
+   * @param mark - the source up to the window's end, or beyond it
    * @returns false where it is in the table already
    */
-  async claim(tx: Session, start: number, rows?: number): Promise<boolean> {
+  async claim(tx: Session, start: number, rows?: number, mark?: SourceMark): Promise<boolean> {
     const expected = rows ?? null
-    const { rowCount } = await tx.query(sql`insert into tsdbkit.import_window (import_id, start, rows, written, skipped)
-      values (${this.#id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0})
+    const { rowCount } = await tx.query(sql`
+      insert into tsdbkit.import_window (import_id, start, rows, written, skipped, source_bytes, source_crc)
+      values (${this.#id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0},
+        ${mark?.bytes ?? null}, ${mark?.crc ?? null})
       on conflict do nothing`)
     return rowCount === 1
   }

@@ -1,5 +1,6 @@
 import type { LoadProgress, LoadReport } from './load-option.ts'
 import type { Delivery } from './sender.ts'
+import type { SourceMark } from './source/source-mark.ts'
 
 /** What a load waits for. */
 export type LoadStage = 'read' | 'encode' | 'server' | 'recompress' | 'analyze'
@@ -10,6 +11,8 @@ export interface InputProgress {
   readonly totalBytes: number | undefined
   /** Bytes that came to the end of a file meanwhile, and are not read. */
   readonly grownBytes?: number
+  /** Of a file: what was read so far. */
+  readonly mark?: SourceMark | undefined
 }
 
 type Figures = Pick<

@@ -13,6 +13,7 @@ import { arrowSource } from './source/arrow-source.ts'
 import type { ColumnSource } from './source/column-source.ts'
 import { parquetGroups, type RowGroup } from './source/parquet.ts'
 import { type RowsInput, rowChunks, valueSize } from './source/row-source.ts'
+import { markOf } from './source/source-mark.ts'
 
 /**
  * Loads rows one after another.
@@ -122,10 +123,12 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
   let write: ReturnType<TableEncoder['fromColumns']> | undefined
   run.path = { kind: 'binary', reason: 'Parquet is read by columns' }
   const { size } = await stat(path)
+  // Not read from front to back: what was read so far is as good as all of it.
+  const mark = run.ledger === undefined ? undefined : await markOf(path, settings.signal)
   return run.drive(groupRanges(path, settings), async ({ group: from, first, rows }) => {
     // The file is not read from front to back: its bytes are taken by rows.
     const share = (from.first + first + rows) / from.totalRows
-    run.input = { bytesRead: Math.round(size * share), totalBytes: size }
+    run.input = { bytesRead: Math.round(size * share), totalBytes: size, mark }
     const names = from.columns.map(({ name }) => name)
     prepared ??= await prepare(run, layoutEncoder(table, names, settings))
     const { encoder, sender } = prepared

@@ -16,6 +16,7 @@ import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import type { Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
+import type { SourceMark } from './source/source-mark.ts'
 import { Verification, type VerifyReport } from './verify/verify.ts'
 
 /** What is sent for one chunk of the source. */
@@ -41,6 +42,8 @@ interface Window {
   readonly rows: number | undefined
   readonly direct: boolean
   readonly rejected: readonly RejectedRow[]
+  /** The source up to its end, or beyond it. */
+  readonly mark: SourceMark | undefined
 }
 
 /** One load under way: reads, encodes and sends beside each other, and counts. */
@@ -81,12 +84,16 @@ export class LoadRun {
     return this.#meter.bytesPerRow
   }
 
-  /** Begins, or goes on with, the import of the option importId. Windows keep the size they began with. */
-  async openLedger(unit: 'row' | 'line', fingerprint?: string): Promise<void> {
-    const { importId, batchRows, batchBytes } = this.settings
+  /**
+   * Begins, or goes on with, the import of the option importId. Windows keep the size they began with.
+   * @throws PlanError DRIFT where it is another one, or what was read of the file has changed since
+   */
+  async openLedger(unit: 'row' | 'line', fingerprint?: string, path?: string): Promise<void> {
+    const { importId, batchRows, batchBytes, signal } = this.settings
     if (importId === undefined) return
     const identity = { table: this.table, unit, batchRows, batchBytes, fingerprint }
     this.ledger = await Ledger.open(this.session, importId, identity)
+    if (path !== undefined) await this.ledger.checkContent(path, signal)
     this.settings = { ...this.settings, batchRows: this.ledger.batchRows, batchBytes: this.ledger.batchBytes }
     this.compression.resume(this.ledger.states)
   }
@@ -134,6 +141,7 @@ export class LoadRun {
   }
 
   async #takeRows({ batch, sender }: PreparedRows): Promise<void> {
+    const mark = this.input?.mark
     await this.#verification?.before(this.session, batch)
     if (this.#isDone(batch.first)) return this.#countOther(batch)
     const part = { first: batch.first, rows: batch.rows }
@@ -148,7 +156,7 @@ export class LoadRun {
     await this.#room()
     // Only the first sending is in its place in the order.
     let order = this.compression.order(encoded)
-    const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected }
+    const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected, mark }
     const deliver = (): Promise<Delivery> => {
       const own = order
       order = undefined
@@ -186,13 +194,14 @@ export class LoadRun {
   }
 
   async #takeBytes({ blocks, lines, sender }: PreparedBytes): Promise<void> {
+    const mark = this.input?.mark
     if (this.#isDone(lines)) return
     await this.#room()
     const send = async (tx: Session): Promise<Delivery> => sender.sendBytes(tx, blocks, lines)
     const part = { first: lines, rows: countLines(blocks) }
     const counted = async (): Promise<void> => {
       const direct = this.settings.directCompress === 'on' && !sender.staged
-      const window = { start: lines, rows: undefined, direct, rejected: [] }
+      const window = { start: lines, rows: undefined, direct, rejected: [], mark }
       const delivery = await this.#decided(part, () => this.#deliver(send, window))
       this.#meter.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
     }
@@ -232,12 +241,12 @@ export class LoadRun {
 
   async #deliver(
     send: (tx: Session) => Promise<Delivery>,
-    { start, rows, direct, rejected }: Window,
+    { start, rows, direct, rejected, mark }: Window,
   ): Promise<Delivery> {
     const { ledger } = this
     const delivery = await this.#withRetries(async (tx) => {
       if (ledger === undefined) return send(tx)
-      if (!(await ledger.claim(tx, start, rows))) return nothing
+      if (!(await ledger.claim(tx, start, rows, mark))) return nothing
       const sent = await send(tx)
       const bad = [...rejected, ...sent.rejected]
       // Most windows come to what was noted when they were claimed.

@@ -77,9 +77,11 @@ async function settingsFor(session: Session, options: LoadOptions): Promise<Load
 
 async function drive(run: LoadRun, input: Input, sourceFingerprint: string | undefined): Promise<LoadReport> {
   switch (input.kind) {
-    case 'parquet':
-      await run.openLedger('row', run.settings.importId === undefined ? undefined : await fingerprint(input.path))
+    case 'parquet': {
+      const { importId } = run.settings
+      await run.openLedger('row', importId === undefined ? undefined : await fingerprint(input.path), input.path)
       return loadParquet(run, input.path)
+    }
     case 'bytes':
       return loadBytes(run, input.bytes)
     case 'rows':

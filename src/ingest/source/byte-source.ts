@@ -9,6 +9,7 @@ import { createGunzip } from 'node:zlib'
 import { UsageError } from '../../errors.ts'
 import { invalidOption } from '../../sql/option.ts'
 import type { LoadOptions } from '../load-option.ts'
+import { RunningMark, type SourceMark } from './source-mark.ts'
 
 /** Bytes from a file (`-` is standard input) or a stream, `.gz` unpacked. */
 export interface ByteSource {
@@ -20,8 +21,12 @@ export interface ByteSource {
   readonly totalBytes: number | undefined
   /** Bytes that the file has more by now. */
   readonly grownBytes: number
-  /** Of a file: its size and a hash of its first and last bytes. */
+  /** Of a file that is imported: its size and a hash of its first and last bytes. */
   readonly fingerprint: string | undefined
+  /** Of a file that is imported: a checksum of what was read so far. */
+  readonly mark: SourceMark | undefined
+  /** Of a file. */
+  readonly path: string | undefined
   /** Whether it is unpacked here, by the name of a file. */
   readonly packed: boolean
   readonly bytes: AsyncIterable<Buffer>
@@ -99,13 +104,18 @@ export async function openBytes(
     grownBytes = Math.max(0, (now ?? 0) - file.bytesRead)
     if (grownBytes > 0 && packed !== true && format !== 'json' && last !== newline) throw unfinished(name, totalBytes)
   }
-  const plain = unpacked(open, packed, name, whole)
+  const mark = extent?.fingerprint === undefined ? undefined : new RunningMark()
+  const plain = unpacked(open, packed, name, whole, mark)
   const bytes = options.encoding === 'latin1' ? asUtf8(plain) : plain
   const from = (content: AsyncIterable<Buffer>): ByteSource => ({
     name,
     format,
     totalBytes,
     fingerprint: extent?.fingerprint,
+    path: isFile ? path : undefined,
+    get mark() {
+      return mark?.now
+    },
     get grownBytes() {
       return grownBytes
     },
@@ -171,14 +181,16 @@ function unfinished(name: string, bytes: number): UsageError {
  * The bytes of a stream.
  * @param packed - whether they are gzip's; where it is not known, the first two bytes tell
  * @param whole - called with the last byte when all that there is was read
+ * @param mark - takes the bytes as they are in the file
  */
 async function* unpacked(
   open: () => Readable,
   packed: boolean | undefined,
   name: string,
   whole: (last: number | undefined) => Promise<void>,
+  mark: RunningMark | undefined,
 ): AsyncGenerator<Buffer> {
-  const raw = buffers(open(), whole)
+  const raw = buffers(open(), whole, mark)
   const first = await raw.next()
   if (first.done !== true) refuseForeign(first.value, name)
   const all = resumed(first.done === true ? [] : [first.value], raw)
@@ -227,11 +239,16 @@ function formatOf(name: string): LoadOptions['format'] {
   return formats.get(/\.(\w+)(?:\.gz)?$/i.exec(name)?.[1]?.toLowerCase() ?? '')
 }
 
-async function* buffers(source: Readable, whole?: (last: number | undefined) => Promise<void>): AsyncGenerator<Buffer> {
+async function* buffers(
+  source: Readable,
+  whole?: (last: number | undefined) => Promise<void>,
+  mark?: RunningMark,
+): AsyncGenerator<Buffer> {
   let last: number | undefined
   for await (const chunk of source) {
     const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
     last = bytes.at(-1) ?? last
+    mark?.add(bytes)
     yield bytes
   }
   await whole?.(last)
