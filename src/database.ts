@@ -9,6 +9,7 @@ import type { VirtualClock } from './embedded/clock.ts'
 import type { ServedDatabase } from './embedded/serve.ts'
 import type { ServeOptions } from './embedded/serve-option.ts'
 import { UsageError } from './errors.ts'
+import type { RunJobOptions, RunJobResult } from './objects/job-run.ts'
 import { type JobWatch, type WatchOptions, watchJobs } from './objects/job-watch.ts'
 import { invalidOption } from './sql/option.ts'
 import { sql } from './sql/template.ts'
@@ -104,6 +105,20 @@ export class Database extends Client implements AsyncDisposable {
     const held = await this.#opened.hold()
     this.#held.add(held.connection)
     return new Connection(held, this.#settings, () => this.#held.delete(held.connection))
+  }
+
+  /**
+   * Runs a job now and waits for its end; a job that fails is a result, not an error. With `onProgress` it runs on a
+   * connection that is opened for it.
+   */
+  override async runJob(jobId: number, options: RunJobOptions = {}): Promise<RunJobResult> {
+    if (options.onProgress === undefined) return super.runJob(jobId, options)
+    const connection = await this.openConnection()
+    try {
+      return await connection.runJob(jobId, options)
+    } finally {
+      await connection.close()
+    }
   }
 
   /**

@@ -16,6 +16,7 @@ import type {
   ColumnResult,
   ColumnStreamOptions,
   CopyOptions,
+  NoticeOptions,
   QueryOptions,
   QueryResult,
   Row,
@@ -54,6 +55,10 @@ export class DatabaseSession implements Session {
     return (this.#pool.heldStatus ?? 'I') !== 'I'
   }
 
+  get isHeld(): boolean {
+    return this.#pool.heldStatus !== undefined
+  }
+
   get connections(): number {
     return this.#pool.size ?? 1
   }
@@ -64,7 +69,10 @@ export class DatabaseSession implements Session {
    *
    * @throws QueryError, ConnectionError, UsageError CLOSED, INVALID_VALUE, INVALID_OPTION
    */
-  async query<R extends object = Row>(statement: Statement, options: QueryOptions = {}): Promise<QueryResult<R>> {
+  async query<R extends object = Row>(
+    statement: Statement,
+    options: QueryOptions & NoticeOptions = {},
+  ): Promise<QueryResult<R>> {
     checkQueryOptions(options)
     const values = bindValues(statement.values)
     return this.#onConnection((connection) => connection.run<R>(statement.text, values, options), options.signal)

@@ -12,7 +12,7 @@ import {
 } from './cancel.ts'
 import { ResultQuery, type ResultRequest, type ResultSummary, type RowTarget } from './result-query.ts'
 import { cancelledError, databaseError } from './server-error.ts'
-import type { Notice, QueryResult } from './session.ts'
+import type { Notice, NoticeOptions, QueryResult } from './session.ts'
 import { StatementQuery, SyncQuery, type WireQuery } from './statement-query.ts'
 
 /** What is used of the driver's client. */
@@ -95,7 +95,7 @@ export class PoolConnection implements Interruptible {
   async run<R extends object>(
     text: string,
     values: BoundValue[],
-    options: RunOptions & TextTypeOptions = {},
+    options: RunOptions & TextTypeOptions & NoticeOptions = {},
   ): Promise<QueryResult<R>> {
     if (settingPattern.test(text)) this.statementTimeoutMs = Number.POSITIVE_INFINITY
     let query: StatementQuery<R> | undefined

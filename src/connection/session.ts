@@ -49,6 +49,12 @@ export interface QueryOptions {
   readonly timestamps?: 'date' | 'string'
 }
 
+/** Who is told the notices while the statement runs. */
+export interface NoticeOptions {
+  /** Called with each NOTICE, WARNING or LOG as it comes; what it throws rejects the call at the statement's end. */
+  readonly onNotice?: (notice: Notice) => void
+}
+
 /** How a result is read into columns. */
 export interface ColumnQueryOptions extends ColumnOptions, Pick<QueryOptions, 'signal' | 'timeoutMs'> {}
 
@@ -90,9 +96,11 @@ export interface Session {
   /** Stays the same object for a database and all its transactions: the key of caches. */
   readonly database: object
   readonly inTransaction: boolean
+  /** True where every statement goes over one connection, so that what SET does lasts. */
+  readonly isHeld?: boolean
   /** How many connections there can be at once; undefined in a transaction. */
   readonly connections?: number
-  query<R extends object = Row>(statement: Statement, options?: QueryOptions): Promise<QueryResult<R>>
+  query<R extends object = Row>(statement: Statement, options?: QueryOptions & NoticeOptions): Promise<QueryResult<R>>
   /** Runs one statement and gives its result as columns. */
   queryColumns(statement: Statement, options?: ColumnQueryOptions): Promise<ColumnResult>
   /** Gives the result as batches of columns while it comes, to be read once. Leaving the loop cancels the statement. */

@@ -5,7 +5,7 @@ import type { BoundValue } from '../wire/bind-value.ts'
 import type { ResultField } from '../wire/column.ts'
 import type { MessageRouter } from '../wire/message-router.ts'
 import { type TextParser, type TextTypeOptions, textParser } from '../wire/text-type.ts'
-import type { Notice, QueryResult, ResultColumn, Row } from './session.ts'
+import type { Notice, NoticeOptions, QueryResult, ResultColumn, Row } from './session.ts'
 import type { ColumnTypes, StatementCache } from './statement-cache.ts'
 
 /** What is used of the driver's connection; messages as in "Message Formats" of the PostgreSQL manual. */
@@ -83,7 +83,7 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   /** What the connection knows of them; undefined before it is submitted. */
   types: ColumnTypes | undefined
   readonly #text: string
-  readonly #options: TextTypeOptions
+  readonly #options: TextTypeOptions & NoticeOptions
   readonly #done: (error: unknown, result: QueryResult<R> | undefined) => void
   #rows: R[] = []
   #columns: readonly ResultColumn[] = noColumns
@@ -96,7 +96,7 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   constructor(
     text: string,
     values: BoundValue[],
-    options: TextTypeOptions,
+    options: TextTypeOptions & NoticeOptions,
     done: (error: unknown, result: QueryResult<R> | undefined) => void,
   ) {
     this.#text = text
@@ -179,6 +179,11 @@ export class StatementQuery<R extends object = Row> implements WireQuery {
   handleNotice(notice: Notice): void {
     this.#notices ??= []
     this.#notices.push(notice)
+    try {
+      this.#options.onNotice?.(notice)
+    } catch (error) {
+      this.failure ??= error
+    }
   }
 
   handleCopyInResponse(connection: WireConnection): void {

@@ -1,7 +1,7 @@
 import { type Capabilities, readCapabilities, requireFeature } from '../catalog/capabilities.ts'
 import { checkJobId, getJob } from '../catalog/job.ts'
 import type { JobFailure } from '../catalog/job-history.ts'
-import type { Session } from '../connection/session.ts'
+import type { Notice, Session } from '../connection/session.ts'
 import { QueryError, UsageError } from '../errors.ts'
 import { callProcedure } from '../sql/call.ts'
 import { checkKeys } from '../sql/option.ts'
@@ -11,6 +11,18 @@ import { type Sql, sql } from '../sql/template.ts'
 export interface RunJobOptions {
   /** Ends the run; runJob then rejects with QUERY_CANCELLED. */
   readonly signal?: AbortSignal
+  /**
+   * Called when a refresh policy that works in batches begins another one (TimescaleDB 2.19 or newer; other jobs tell
+   * nothing). What it throws rejects the call when the job has ended.
+   */
+  readonly onProgress?: (progress: JobProgress) => void
+}
+
+/** How far a run is. */
+export interface JobProgress {
+  /** The batch that begins, from 1 on. */
+  readonly batch: number
+  readonly batches: number
 }
 
 /** How a run ended. */
@@ -22,7 +34,10 @@ export interface RunJobResult {
   readonly error: JobFailure | undefined
 }
 
-const KEYS = Object.keys({ signal: true } satisfies Record<keyof RunJobOptions, true>)
+const KEYS = Object.keys({ signal: true, onProgress: true } satisfies Record<keyof RunJobOptions, true>)
+
+/** What the server logs of each batch of a refresh policy. */
+const BATCH = /\(batch (\d+) of (\d+)\)$/
 
 /** The statement of {@link runJob}. @throws UnsupportedError EDITION_REQUIRED; UsageError INVALID_OPTION */
 export function runJobSql(capabilities: Capabilities, jobId: number): Sql {
@@ -44,7 +59,14 @@ export async function runJob(session: Session, jobId: number, options: RunJobOpt
       hint: 'Run it after the commit.',
     })
   }
+  const { signal, onProgress } = options
+  if (onProgress !== undefined && session.isHeld !== true) {
+    throw new UsageError('INVALID_OPTION', 'onProgress needs a connection of its own.', {
+      hint: 'Call runJob of the database, or of an openConnection().',
+    })
+  }
   await getJob(session, jobId)
+  const interrupt = signal === undefined ? {} : { signal }
   const started = performance.now()
   const end = (error: JobFailure | undefined): RunJobResult => ({
     jobId,
@@ -53,12 +75,37 @@ export async function runJob(session: Session, jobId: number, options: RunJobOpt
     error,
   })
   try {
-    await session.query(statement, options.signal === undefined ? {} : { signal: options.signal })
+    if (onProgress === undefined) await session.query(statement, interrupt)
+    else await withLog(session, (onNotice) => session.query(statement, { ...interrupt, onNotice }), onProgress)
     return end(undefined)
   } catch (error) {
-    if (!(error instanceof QueryError) || options.signal?.aborted === true) throw error
+    if (!(error instanceof QueryError) || signal?.aborted === true) throw error
     return end(failureOf(error))
   }
+}
+
+/** Runs something with the server's log messages, of which those about batches are told. */
+async function withLog(
+  session: Session,
+  run: (onNotice: (notice: Notice) => void) => Promise<unknown>,
+  onProgress: (progress: JobProgress) => void,
+): Promise<void> {
+  const { rows } = await session.query<{ level: string }>(sql`
+    select pg_catalog.current_setting('client_min_messages') as level,
+      pg_catalog.set_config('client_min_messages', 'log', false)`)
+  const restore = (): Promise<unknown> =>
+    session.query(sql`select pg_catalog.set_config('client_min_messages', ${rows[0]?.level ?? 'notice'}, false)`)
+  try {
+    await run(({ message }) => {
+      const [, batch, batches] = BATCH.exec(message) ?? []
+      if (batch !== undefined) onProgress({ batch: Number(batch), batches: Number(batches) })
+    })
+  } catch (error) {
+    // Where the connection is lost, so is the setting, and the first error is the one to tell.
+    await restore().catch(() => undefined)
+    throw error
+  }
+  await restore()
 }
 
 /** The statement bound no values, so what the server said about the job's own work can be shown whole. */

@@ -13,6 +13,7 @@ const quiet = { onProgress: () => undefined, durability: 'process' } as const
 let directory: string
 let target: string
 let slow: number
+let refresh: number
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'tsdb-cli-terminal-'))
   target = `embedded:${join(directory, 'db')}`
@@ -22,6 +23,16 @@ beforeAll(async () => {
   await db.sql`insert into t values ('2025-01-01'), ('2025-01-02')`
   await db.executeQuery(`create procedure slow(int, jsonb) language sql as 'select pg_sleep(1.2)'`)
   slow = (await db.addJob('slow', { scheduleInterval: '1 day', initialStart: '2999-01-01' })).jobId
+  await db.executeQuery(`create function slowly(int) returns int immutable language plpgsql as
+    'begin perform pg_sleep(0.15); return $1; end'`)
+  await db.sql`create table r (time timestamptz not null, v int)`
+  await db.createHypertable('r', { timeColumn: 'time', chunkTimeInterval: '1 day' })
+  await db.sql`insert into r select '2025-01-01'::timestamptz + i * interval '1 day', i from generate_series(0, 9) i`
+  await db.executeQuery(`create materialized view days with (timescaledb.continuous) as
+    select time_bucket('1 day', time) as bucket, sum(slowly(v)) as total from r group by 1 with no data`)
+  const offsets = { startOffset: null, endOffset: '1 day', scheduleInterval: '1 day' } as const
+  const rest = { initialStart: '2999-01-01', bucketsPerBatch: 1 } as const
+  refresh = (await db.addContinuousAggregatePolicy('days', { ...offsets, ...rest })).jobId
   await db.addRetentionPolicy('t', { dropAfter: '1 day', initialStart: '2025-01-01' })
 })
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -86,6 +97,12 @@ describe.skipIf(!hasTerminal)('in a terminal', { timeout: 60_000 }, () => {
     expect(shown).toMatch(/<line>Job \d+ succeeded after 1\.\d s\.[\s\S]*=> 0$/)
     expect(shown).not.toContain('\u001b[3')
   })
+
+  test('a refresh in batches says which one it is at', async () => {
+    const shown = await inTerminal(['job', 'run', String(refresh)], '', { NO_COLOR: '1' })
+    expect(shown).toMatch(/Job \d+ runs: batch [2-9] of \d+, \d s, Ctrl-C cancels/)
+    expect(shown).toMatch(/Job \d+ succeeded after [\s\S]*=> 0$/)
+  })
 })
 
 describe('the embedded engine', () => {
@@ -93,7 +110,7 @@ describe('the embedded engine', () => {
     const show = await tsdb(['chunk', 'list', 't', '--json'], { env: { TSDB_URL: target } })
     expect(JSON.parse(show.stdout)).not.toEqual([])
     const info = await tsdb(['info', '--json', '--target', target])
-    expect(JSON.parse(info.stdout)).toMatchObject({ target: 'embedded', hypertables: 1 })
+    expect(JSON.parse(info.stdout)).toMatchObject({ target: 'embedded', hypertables: 2 })
     await using db = await connect(target, { ...quiet, jobs: false })
     // It would have dropped every chunk.
     expect(await db.listJobs({ kind: 'retention' })).toMatchObject([{ totalRuns: 0 }])

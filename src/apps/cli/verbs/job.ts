@@ -3,6 +3,7 @@ import {
   deleteJobSql,
   type Job,
   type JobFilter,
+  type JobProgress,
   type MaintenanceJob,
   QueryError,
   runJobSql,
@@ -146,7 +147,10 @@ function addRun(job: Command): void {
     .action((id: number, options: { readonly dryRun?: boolean }, command: Command) =>
       withDatabase(command, async (db, signal) => {
         if (options.dryRun === true) return printScript(command, [runJobSql(await db.capabilities(), id)])
-        const result = await withElapsed(`Job ${id} runs`, () => db.runJob(id, { signal }))
+        const result = await withElapsed(`Job ${id} runs`, (tell) => {
+          const onProgress = ({ batch, batches }: JobProgress) => tell?.(`batch ${batch} of ${batches}`)
+          return db.runJob(id, tell === undefined ? { signal } : { signal, onProgress })
+        })
         const { outcome, durationMs, error } = result
         const ended = outcome === 'success' ? 'succeeded' : 'failed'
         printResult(command, result, `Job ${id} ${ended} after ${formatMs(durationMs)}.`)
