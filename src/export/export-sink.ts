@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, unlinkSync } from 'node:fs'
 import { link, lstat, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
@@ -21,6 +21,29 @@ export interface SinkOptions {
 interface PartFile {
   readonly part: string
   readonly path: string
+}
+
+/** Files of exports that are under way. A program that ends in the middle, by whatever but a kill, leaves none. */
+const parts = new Set<string>()
+
+function removeParts(): void {
+  for (const part of parts) {
+    try {
+      unlinkSync(part)
+    } catch {
+      // It is gone, or stays: the program ends.
+    }
+  }
+}
+
+function keepPart(part: string): void {
+  if (parts.size === 0) process.on('exit', removeParts)
+  parts.add(part)
+}
+
+function forgetPart(part: string): void {
+  parts.delete(part)
+  if (parts.size === 0) process.off('exit', removeParts)
 }
 
 /** Takes the bytes of an export, packs them where asked, and puts a file in its place when it is whole. */
@@ -62,7 +85,9 @@ export class ExportSink {
     }
     if (!options.overwrite && (await exists(target))) throw inTheWay(target)
     const part = join(dirname(target), `.${basename(target)}.${randomBytes(4).toString('hex')}.part`)
-    return new ExportSink(await openFile(part, 'wx', target), { part, path: target }, options)
+    const out = await openFile(part, 'wx', target)
+    keepPart(part)
+    return new ExportSink(out, { part, path: target }, options)
   }
 
   /** Takes bytes; resolves when more may come. @throws what the stream or file fails with; QUERY_CANCELLED */
@@ -87,7 +112,10 @@ export class ExportSink {
     }
     this.#out.off('close', this.#onClose)
     await this.#until(isStandard(this.#out) ? flushed(this.#out) : ended(this.#out))
-    if (this.#file !== undefined) await this.#place(this.#file)
+    if (this.#file !== undefined) {
+      await this.#place(this.#file)
+      forgetPart(this.#file.part)
+    }
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
   }
 
@@ -105,6 +133,7 @@ export class ExportSink {
     await closed(this.#out)
     // The error that led here is the one to be thrown.
     await unlink(this.#file.part).catch(() => undefined)
+    forgetPart(this.#file.part)
   }
 
   #packer(): Writable {

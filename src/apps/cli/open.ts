@@ -12,6 +12,9 @@ export interface GlobalOptions {
 /** Work on an open database; `signal` is aborted when the user interrupts it. */
 export type Work<T> = (db: Database, signal: AbortSignal) => Promise<T>
 
+/** Ctrl-C, the end of a service, and a terminal that is closed. */
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /**
  * Opens the database that the options name, works on it and closes it. Ctrl-C cancels the running statement; a second
  * one ends the program at once.
@@ -28,7 +31,7 @@ export async function withDatabase<T>(
     if (interruption.signal.aborted) process.exit(130)
     interruption.abort()
   }
-  process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  for (const signal of ENDING) process.on(signal, interrupt)
   try {
     // A verb that only looks must not start what is due: a retention policy would drop chunks.
     await using db = await connect(target, { jobs, ...(config === undefined ? {} : { config }) })
@@ -38,6 +41,6 @@ export async function withDatabase<T>(
     if (!interruption.signal.aborted || error instanceof Interrupted) throw error
     throw new Interrupted('Interrupted.', { cause: error })
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+    for (const signal of ENDING) process.off(signal, interrupt)
   }
 }

@@ -131,14 +131,14 @@ describe('generate, load and export', wait, () => {
   test.each([
     [['load', 'x.csv'], "required option '--table <table>' not specified"],
     [['load', 'x.csv', '--table', 't', '--time-column', 'time'], 'How a table is made is for --create.'],
-    [['load', 'x.csv', '--table', 't', '--batch-rows', 'many'], 'Option batchRows must be a whole number'],
+    [['load', 'x.csv', '--table', 't', '--batch-rows', 'many'], '--batch-rows must be a whole number'],
     [['load', 'x.csv', '--table', 't', '--constant', 'x'], 'is not of the form column=value'],
     [['export', 'x.csv'], 'Give one of a statement, --table and --query.'],
     [['export', 'x.what', 'select 1'], 'What to write to x.what is not known.'],
-    [['export', 'x.csv', 'select 1', '--row-group-rows', '5'], 'Option rowGroupRows is not for csv.'],
+    [['export', 'x.csv', 'select 1', '--row-group-rows', '5'], '--row-group-rows is not for csv.'],
     [['generate'], 'Give either a file or --table.'],
     [['generate', 'x.parquet'], 'What to write to x.parquet is not known.'],
-    [['generate', 'x.csv', '--late', '101'], 'Option late must be a share from 0 to 1.'],
+    [['generate', 'x.csv', '--late', '101'], 'A share of readings must be a percentage from 0 to 100.'],
   ])('%j is refused', async (args, message) => {
     expect(await run(args)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(message) })
   })
@@ -238,14 +238,19 @@ describe('Ctrl-C', wait, () => {
     expect(readFileSync(target, 'utf8')).toBe('mine')
   })
 
-  test('leaves nothing of an export', async () => {
-    const target = file('endless.csv')
-    const outcome = await run(['export', target, 'select generate_series(1, 1000000000)'], {
-      onStart: (kill) => whenWriting('endless', () => kill('SIGINT')),
-    })
-    expect(outcome).toMatchObject({ code: 130, stderr: expect.stringContaining('endless.csv is as it was before.') })
-    expect(readdirSync(directory).filter((name) => name.includes('endless'))).toEqual([])
-  })
+  test.each([[['SIGINT']], [['SIGHUP']], [['SIGTERM', 'SIGINT']]] as const)(
+    'leaves nothing of an export after %j',
+    async (signals) => {
+      const target = file('endless.csv')
+      const outcome = await run(['export', target, 'select generate_series(1, 1000000000)'], {
+        onStart: (kill) => whenWriting('endless', () => signals.forEach(kill)),
+      })
+      expect(outcome.code).toBe(130)
+      // A second signal ends the program at once.
+      if (signals.length === 1) expect(outcome.stderr).toContain('endless.csv is as it was before.')
+      expect(readdirSync(directory).filter((name) => name.includes('endless'))).toEqual([])
+    },
+  )
 })
 
 /** `script` of util-linux gives a program a real terminal. */

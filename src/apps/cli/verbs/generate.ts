@@ -156,5 +156,7 @@ function* blocks(readings: Iterable<Reading>, format: 'csv' | 'ndjson', rows: { 
 }
 
 function parseShare(text: string): number {
-  return parseNumber(text) / 100
+  const percent = parseNumber(text)
+  if (percent >= 0 && percent <= 100) return percent / 100
+  throw new UsageError('INVALID_OPTION', 'A share of readings must be a percentage from 0 to 100.')
 }
