@@ -243,6 +243,7 @@ export class PoolConnection implements Interruptible {
       target: this.#target,
       phase: 'statement',
       interrupted,
+      limitMs: options.timeoutMs,
       timeoutMs: this.statementTimeoutMs,
       values,
       undone: options.undone,

@@ -10,6 +10,8 @@ export interface FailureContext {
   readonly phase: 'connect' | 'statement'
   /** Set when this side asked the server to end the statement. */
   readonly interrupted?: 'signal' | 'timeout' | undefined
+  /** The time this side gave the statement, in milliseconds. */
+  readonly limitMs?: number | undefined
   /** The known server-side limit of this statement, in milliseconds. */
   readonly timeoutMs?: number | undefined
   /** What was bound, so that it can be kept out of the message. */
@@ -85,7 +87,10 @@ function serverError(error: ServerError, context: FailureContext): TimescaleErro
       cause: error,
     })
   }
-  return new QueryError(sqlState === '57014' ? cancelCode(context) : meaning.code, message, {
+  // The server knows no other reason than a request, which was ours.
+  const isOurLimit = sqlState === '57014' && context.interrupted === 'timeout' && context.limitMs !== undefined
+  const said = isOurLimit ? `canceling statement due to its time limit of ${context.limitMs} ms` : message
+  return new QueryError(sqlState === '57014' ? cancelCode(context) : meaning.code, said, {
     sqlState,
     hint,
     cause: error,

@@ -41,7 +41,10 @@ test.each([
 })
 
 test('a time-out ends a statement; the next one has none', async () => {
-  await expect(db.query(endless, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'STATEMENT_TIMEOUT' })
+  await expect(db.query(endless, { timeoutMs: 100 })).rejects.toMatchObject({
+    code: 'STATEMENT_TIMEOUT',
+    message: 'canceling statement due to its time limit of 100 ms',
+  })
   await db.query(sleep(0.3))
 })
 
