@@ -1,7 +1,9 @@
+import { execFile, execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { shortLife } from '../../setup/short-life.ts'
 import { CommandDatabase, type Outcome, program } from './command.ts'
@@ -32,6 +34,65 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]()
 })
 
+const hasPsql = (() => {
+  try {
+    return execFileSync('psql', ['--version'], { encoding: 'utf8' }).startsWith('psql')
+  } catch {
+    return false
+  }
+})()
+if (!hasPsql) process.stdout.write('Skipped: patterns as psql reads them (psql is not installed).\n')
+
+test.skipIf(!hasPsql)('lists what psql lists, with and without a pattern', { timeout: 60_000 }, async () => {
+  const quoted = `"${schema}"`
+  const commands = [
+    '\\dt',
+    '\\dv',
+    '\\dm',
+    '\\dt sens*',
+    '\\dt "Sensor Data"',
+    '\\dt "Sensor*"',
+    '\\dt s?nsor*',
+    '\\dt a$b',
+  ]
+  commands.push(`\\dt ${quoted}.*`, `\\dt ${quoted}."Sensor Data"`, '\\dt sensor_(one|two)', '\\dv *.chunks', '\\d')
+  const made = [
+    'create table sensor_one (x int); create table sensor_two (x int); create table a$b (x int)',
+    'create view seen as select 1 as a; create materialized view kept as select 1 as a; create sequence counted',
+  ]
+  for (const text of made.flatMap((line) => line.split(';'))) {
+    await database.db.transaction(async (tx) => {
+      await tx.executeQuery(`set local search_path = ${quoted}`)
+      await tx.executeQuery(text)
+    })
+  }
+  const args = [
+    database.url,
+    '-XAtqc',
+    `set search_path = ${quoted}, public`,
+    ...commands.flatMap((one) => ['-c', `\\echo =`, '-c', one]),
+  ]
+  const asked = await promisify(execFile)('psql', args, { timeout: 50_000 })
+  const wanted = asked.stdout
+    .split('=\n')
+    .slice(1)
+    .map((part) => part.split('\n').filter((line) => line.includes('|')))
+  const { stdout } = await shell(`set search_path = ${quoted}, public;`, ...commands)
+  const listed = stdout
+    .split('Tables and views\n')
+    .slice(1)
+    .map((part) => part.split('\n').filter((line) => /^│ (?!schema)/.test(line)))
+  const names = (cells: string[]): string =>
+    cells
+      .slice(0, 2)
+      .map((cell) => cell.trim())
+      .join('.')
+  expect(listed.map((lines) => lines.map((line) => names(line.split('│').slice(1))).sort())).toEqual(
+    wanted.map((lines) => lines.map((line) => names(line.split('|'))).sort()),
+  )
+  expect(listed.map(({ length }) => length > 0)).toEqual(commands.map((one) => one !== '\\dt "Sensor*"'))
+})
+
 describe('from standard input', { timeout: 60_000 }, () => {
   test('statements share one connection, and commands show what is there', async () => {
     const file = join(directory, "it's.csv")
@@ -44,7 +105,7 @@ describe('from standard input', { timeout: 60_000 }, () => {
       '\\dc "Sensor Data"',
       '\\dj',
       '\\da',
-      '\\df time_bucket_gap',
+      '\\df time_bucket_gap*',
       '\\x',
       'select time, v from "Sensor Data" order by time limit 2;',
       '\\x',

@@ -7,11 +7,12 @@ export interface ShellCommand {
 
 /** All commands, in the order of \?. */
 export const COMMANDS: readonly ShellCommand[] = [
-  { name: '\\d', argument: '[TABLE]', description: 'tables and views; or columns and indexes of one' },
-  { name: '\\dt', argument: '', description: 'tables' },
-  { name: '\\dv', argument: '', description: 'views' },
-  { name: '\\df', argument: '[TEXT]', description: 'functions, those whose name contains a text' },
-  { name: '\\dn', argument: '', description: 'schemas' },
+  { name: '\\d', argument: '[PATTERN]', description: 'tables and views; or columns and indexes of each' },
+  { name: '\\dt', argument: '[PATTERN]', description: 'tables' },
+  { name: '\\dv', argument: '[PATTERN]', description: 'views, continuous aggregates among them' },
+  { name: '\\dm', argument: '[PATTERN]', description: 'materialized views' },
+  { name: '\\df', argument: '[PATTERN]', description: 'functions; with a pattern those of extensions too' },
+  { name: '\\dn', argument: '[PATTERN]', description: 'schemas' },
   { name: '\\dh', argument: '', description: 'hypertables' },
   { name: '\\dc', argument: 'TABLE', description: 'chunks of a hypertable, newest first' },
   { name: '\\da', argument: '', description: 'continuous aggregates' },

@@ -28,7 +28,7 @@ describe('completion', () => {
     ['select * from sensor_data as "D x"\nwhere "D x".ti', ['"D x".time'], '"D x".ti'],
     ['select * from "Plant 1.a".trades t where t.p', ['t.price'], 't.p'],
     ['select * from sensor_data order by ', ['time', 'sensor_id', '"Odd ""name"""'], ''],
-    ['\\d', ['\\d', '\\dt', '\\dv', '\\df', '\\dn', '\\dh', '\\dc', '\\da', '\\dj'], '\\d'],
+    ['\\d', ['\\d', '\\dt', '\\dv', '\\dm', '\\df', '\\dn', '\\dh', '\\dc', '\\da', '\\dj'], '\\d'],
     ['\\d sen', ['sensor_data', '"Sensor"'], 'sen'],
     ["select 'from sen", [], ''],
     ['select nothing_like_', [], 'nothing_like_'],
