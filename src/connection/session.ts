@@ -47,6 +47,11 @@ export interface QueryOptions {
    * UTC with all digits, which written back is the same instant.
    */
   readonly timestamps?: 'date' | 'string'
+  /**
+   * How `json` and `jsonb` columns arrive: `'value'` (default, parsed: its numbers are JavaScript's) or `'string'`, the
+   * server's text with all digits.
+   */
+  readonly json?: 'value' | 'string'
 }
 
 /** Who is told the notices while the statement runs. */

@@ -25,14 +25,23 @@ export function checkSavepointOptions(options: TransactionOptions): void {
   }
 }
 
+/** What of a statement's options only its type says. */
+interface RowOptions extends InterruptOptions {
+  readonly timestamps?: string | undefined
+  readonly json?: string | undefined
+}
+
 /** @throws UsageError INVALID_OPTION */
-export function checkQueryOptions(options: InterruptOptions & { readonly timestamps?: string | undefined }): void {
-  const { timeoutMs, timestamps } = options
+export function checkQueryOptions(options: RowOptions): void {
+  const { timeoutMs, timestamps, json } = options
   if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) {
     throw new UsageError('INVALID_OPTION', 'Option timeoutMs must be above 0 and below 2^31')
   }
   if (timestamps !== undefined && timestamps !== 'date' && timestamps !== 'string') {
     // A DataFrame has other ones.
     throw new UsageError('INVALID_OPTION', "Option timestamps of rows must be 'date' or 'string'")
+  }
+  if (json !== undefined && json !== 'value' && json !== 'string') {
+    throw new UsageError('INVALID_OPTION', "Option json of rows must be 'value' or 'string'")
   }
 }

@@ -26,7 +26,7 @@ export type InsertRow<T extends object> = {
 export interface InsertOptions<C extends string = string>
   extends ConflictOptions,
     ValueOptions,
-    Pick<QueryOptions, 'signal' | 'timeoutMs' | 'int8' | 'numeric' | 'timestamps'> {
+    Pick<QueryOptions, 'signal' | 'timeoutMs' | 'int8' | 'numeric' | 'timestamps' | 'json'> {
   /** Columns of the inserted and updated rows to give back; `'*'` for all. Rows that were ignored give nothing. */
   readonly returning?: '*' | readonly C[]
 }
@@ -43,6 +43,7 @@ const INSERT_KEYS = Object.keys({
   int8: true,
   numeric: true,
   timestamps: true,
+  json: true,
 } satisfies Record<keyof InsertOptions, true>)
 
 /** What an insert did. */
@@ -81,13 +82,14 @@ export async function insert<R extends object = Row>(
   const statements = split(rows).map(({ part, start }) =>
     insertSql(table, encoder, arrays(encoder, part, start), rule, returning),
   )
-  const { signal, timeoutMs, int8, numeric, timestamps } = options
+  const { signal, timeoutMs, int8, numeric, timestamps, json } = options
   const queryOptions = {
     ...(signal !== undefined && { signal }),
     ...(timeoutMs !== undefined && { timeoutMs }),
     ...(int8 !== undefined && { int8 }),
     ...(numeric !== undefined && { numeric }),
     ...(timestamps !== undefined && { timestamps }),
+    ...(json !== undefined && { json }),
   }
   const run = async (on: Session): Promise<InsertResult<R>> => {
     const result: { rowCount: number; rows: R[] } = { rowCount: 0, rows: [] }

@@ -36,7 +36,7 @@ export function streamRows<R extends object = Row>(
   statement: Statement,
   options: QueryOptions = {},
 ): AsyncIterableIterator<R> {
-  checkKeys(options, ['int8', 'numeric', 'timestamps', 'signal', 'timeoutMs'], 'stream')
+  checkKeys(options, ['int8', 'numeric', 'timestamps', 'json', 'signal', 'timeoutMs'], 'stream')
   return session.streamRows<R>(statement, options)
 }
 

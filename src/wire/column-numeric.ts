@@ -159,6 +159,7 @@ export class NumericDecimalReader extends FixedReader<Uint32Array> {
   }
 
   #scaled(text: string): bigint {
+    if (/[Ny]/.test(text)) throw notFinite(this.#column, text, `decimal128(${this.#precision}, ${this.#scale})`)
     const [, whole = '', fraction = ''] = /^(-?\d+)(?:\.(\d+))?$/.exec(text) ?? []
     const kept = fraction.slice(0, this.#scale).padEnd(this.#scale, '0')
     const lost = whole === '' || /[1-9]/.test(fraction.slice(this.#scale))
@@ -195,6 +196,13 @@ function decimalText(view: DataView, at: number): string {
   for (let index = weight + 1; fraction.length < scale; index++) fraction += group(index)
   const digits = whole.replace(/^0+(?=\d)/, '') || '0'
   return `${sign === NEGATIVE ? '-' : ''}${digits}${scale > 0 ? `.${fraction.slice(0, scale)}` : ''}`
+}
+
+function notFinite(column: string, value: string, layout: string): UsageError {
+  const name = JSON.stringify(column)
+  return new UsageError('INVALID_VALUE', `Column ${name} holds ${value}, which ${layout} does not have.`, {
+    hint: `Read it with numeric: 'string' or numeric: 'float64', or select nullif(${name}, '${value}').`,
+  })
 }
 
 function doesNotFit(column: string, layout: string, hint: string): UsageError {

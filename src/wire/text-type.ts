@@ -12,6 +12,8 @@ export interface TextTypeOptions {
   readonly numeric?: 'string' | 'number' | undefined
   /** `'date'` (default, cut to milliseconds) or `'string'`: ISO 8601 in UTC, with microseconds where there are any. */
   readonly timestamps?: 'date' | 'string' | undefined
+  /** `'value'` (default, parsed) or `'string'`: the server's text, whose numbers have all of their digits. */
+  readonly json?: 'value' | 'string' | undefined
 }
 
 /**
@@ -21,7 +23,7 @@ export interface TextTypeOptions {
  * - `timestamptz` → Date; `timestamp` without time zone → Date that reads the text as UTC, in every process time zone;
  *   `date` → Date at midnight UTC. Microseconds are cut to milliseconds (downwards). `infinity` and `-infinity` →
  *   the numbers `Infinity` and `-Infinity`. An instant beyond JavaScript's Date (year 275760) is an error.
- * - `bytea` → Buffer; `json`, `jsonb` → the parsed value; arrays of all these → arrays, nested as on the server, with null
+ * - `bytea` → Buffer; `json`, `jsonb` → the parsed value, or by option; arrays of all these → arrays, nested as on the server, with null
  * - `time`, `timetz`, `interval`, `uuid`, ranges, enums and every type not named here → the server's text
  * - arrays of the types in `arrays` → arrays of what their elements become
  *
@@ -59,6 +61,9 @@ function scalarParser(typeId: number, options: TextTypeOptions): TextParser | un
     case 1114:
     case 1184:
       return options.timestamps === 'string' ? exactInstant : instant
+    case 114:
+    case 3802:
+      return options.json === 'string' ? text : json
     default:
       return scalarParsers.get(typeId)
   }
@@ -74,8 +79,6 @@ const scalarParsers: ReadonlyMap<number, TextParser> = new Map<number, TextParse
   [26, Number],
   [700, Number],
   [701, Number],
-  [114, json],
-  [3802, json],
   [1082, instant],
   // The most common ones that stay text, found here at once.
   [25, text],

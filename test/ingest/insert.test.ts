@@ -167,6 +167,10 @@ test('what comes back is typed by the columns asked for and the row type', async
     timestamps: 'string',
   })
   expect(exact.rows).toEqual([{ time: '2025-06-01T00:00:00.123456Z' }])
+  await database.db.query(sql`create table ${sql.name({ schema: database.schema, name: 'J' })} (j jsonb)`)
+  const digits = [{ j: '{"n": 9007199254740993}' }]
+  const texts = await client.insert({ schema: database.schema, name: 'J' }, digits, { returning: '*', json: 'string' })
+  expect(texts.rows).toEqual(digits)
   const asked = await client.insert(table, rows, { returning: ['Sen.sor', 'v'] })
   expectTypeOf(asked.rows).toEqualTypeOf<{ 'Sen.sor': unknown; v: unknown }[]>()
   const picked = await client.insert<Reading, 'v' | 'time'>(

@@ -68,6 +68,44 @@ test('what cannot be right is refused before anything is sent', () => {
   expect(() => client.stream('select 1', [], { timeoutMs: 0 })).toThrow(invalid)
   // @ts-expect-error: those of a DataFrame
   expect(() => client.stream('select 1', [], { timestamps: 'micros' })).toThrow(invalid)
+  // @ts-expect-error: unknown
+  expect(() => client.stream('select 1', [], { json: 'text' })).toThrow(invalid)
+})
+
+test('json as the server writes it keeps all digits', async () => {
+  const { client } = database
+  const text = `select '{"n": 9007199254740993, "d": 1.10}'::json as j, '[12345678901234567890.5]'::jsonb as b,
+    array['{"n":1.0}'::json, null] as l, null::jsonb as z`
+  const expected = [
+    { j: '{"n": 9007199254740993, "d": 1.10}', b: '[12345678901234567890.5]', l: ['{"n":1.0}', null], z: null },
+  ]
+  expect((await client.executeQuery(text, [], { json: 'string' })).rows).toEqual(expected)
+  const streamed: unknown[] = []
+  for await (const row of client.stream(text, [], { json: 'string' })) streamed.push(row)
+  expect(streamed).toEqual(expected)
+  expect((await client.executeQuery(text, [], { json: 'value' })).rows).toMatchObject([{ l: [{ n: 1 }, null] }])
+  // @ts-expect-error: unknown
+  const call = client.executeQuery('select 1', [], { json: 'text' })
+  await expect(call).rejects.toMatchObject({ code: 'INVALID_OPTION', message: expect.stringContaining("'string'") })
+})
+
+test('a numeric that decimals do not have is named, with what to do', async () => {
+  const { client } = database
+  for (const [value, layout] of [
+    ['NaN', 'decimal128(20, 2)'],
+    ['-Infinity', 'decimal128(38, 18)'],
+  ] as const) {
+    const type = value === 'NaN' ? 'numeric(20, 2)' : 'numeric'
+    const text = `select 1.5::${type} as "v 1" union all select '${value}'::${type}`
+    const options = value === 'NaN' ? {} : ({ numeric: 'decimal128' } as const)
+    await expect(client.queryToColumns(text, [], options)).rejects.toMatchObject({
+      code: 'INVALID_VALUE',
+      message: `Column "v 1" holds ${value}, which ${layout} does not have.`,
+      hint: `Read it with numeric: 'string' or numeric: 'float64', or select nullif("v 1", '${value}').`,
+    })
+    const floats = await client.queryToColumns(text, [], { numeric: 'float64' })
+    expect([...floats.column('v 1')].map(String).sort()).toEqual(['1.5', value].sort())
+  }
 })
 
 test('times of rows as a DataFrame has them are refused', async () => {

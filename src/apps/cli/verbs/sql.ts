@@ -42,7 +42,14 @@ async function runSql(statement: string | undefined, options: SqlOptions, comman
   await withDatabase(command, async (db, signal) => {
     // A chart has an axis of time; elsewhere the digits count.
     const timestamps = formatOf(command) === 'chart' ? 'date' : 'string'
-    const query = { signal, int8: 'bigint', timestamps, ...(timeoutMs === undefined ? {} : { timeoutMs }) } as const
+    const json = formatOf(command) === 'json' ? 'value' : 'string'
+    const query = {
+      signal,
+      int8: 'bigint',
+      timestamps,
+      json,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    } as const
     const result =
       options.readOnly === true
         ? await runReadOnly(db, (tx) => tx.executeQuery(text, values, query))
