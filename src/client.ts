@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { type Capabilities, forgetCapabilities, readCapabilities } from './catalog/capabilities.ts'
 import { type ChunkFilter, type ChunkInfo, type ChunkReference, getChunkInfo } from './catalog/chunk.ts'
 import { type CompressionSettings, getCompressionSettings } from './catalog/compression.ts'
@@ -35,16 +36,14 @@ import type {
   Session,
   TransactionOptions,
 } from './connection/session.ts'
-import { exportTo } from './export/export.ts'
 import type { ExportOptions, ExportReport, ExportTarget } from './export/export-option.ts'
-import { type CopyFromTableOptions, type CopySourceRows, copyFromTable } from './ingest/copy-from-table.ts'
-import { type LoadPlan, planLoad } from './ingest/create/plan-load.ts'
+import type { CopyFromTableOptions, CopySourceRows } from './ingest/copy-from-table.ts'
+import type { LoadPlan } from './ingest/create/plan-load.ts'
 import { type InsertOptions, type InsertResult, type InsertRow, insert } from './ingest/insert.ts'
 import { executeMany } from './ingest/insert-many.ts'
-import { load } from './ingest/load.ts'
 import type { LoadOptions, LoadReport } from './ingest/load-option.ts'
 import type { LoadSource } from './ingest/source/input.ts'
-import { openWriter, type Writer } from './ingest/writer/writer.ts'
+import type { Writer } from './ingest/writer/writer.ts'
 import type { WriterOptions } from './ingest/writer/writer-option.ts'
 import * as chunk from './objects/chunk.ts'
 import * as compression from './objects/compression.ts'
@@ -100,7 +99,8 @@ type ResultDefaults = Pick<QueryOptions, 'int8' | 'numeric'>
 
 /**
  * Everything that can be done in a database, on whatever connection or transaction it is bound to. In one file, though
- * long: it is the list of it, and each method is one line.
+ * long: it is the list of it, and each method is one line. What is large and not for every program (loads, writers,
+ * exports) is read from disk by the first call: half of what the library needs to start.
  */
 export class Client {
   protected readonly session: Session
@@ -156,7 +156,9 @@ export class Client {
    * await db.sql`create table loaded (time timestamptz, v float8)`
    * const { rowsWritten } = await db.load('loaded', [{ time: new Date(), v: 1.5 }])
    */
-  load(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadReport> {
+  async load(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadReport> {
+    heedErrors(source)
+    const { load } = await import('./ingest/load.ts')
     return load(this.session, name, source, options)
   }
 
@@ -165,7 +167,9 @@ export class Client {
    * nothing. The beginning of the source is read: of a stream or an iterator it is then used up.
    * @throws UsageError where no type or time column is certain
    */
-  planLoad(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadPlan> {
+  async planLoad(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadPlan> {
+    heedErrors(source)
+    const { planLoad } = await import('./ingest/create/plan-load.ts')
     return planLoad(this.session, name, source, options)
   }
 
@@ -181,6 +185,7 @@ export class Client {
     options: CopyFromTableOptions = {},
   ): Promise<LoadReport> {
     if (!(source instanceof Client)) throw invalidOption('copyFromTable needs the database to copy from.')
+    const { copyFromTable } = await import('./ingest/copy-from-table.ts')
     return copyFromTable(source.session, from, this.session, target, options)
   }
 
@@ -222,7 +227,10 @@ export class Client {
     params: readonly unknown[] = [],
     options: ExportOptions = {},
   ): Promise<ExportReport> {
-    return exportTo(this.session, target, toStatement(text, params, 'exportTo'), options)
+    const statement = toStatement(text, params, 'exportTo')
+    heedErrors(target)
+    const { exportTo } = await import('./export/export.ts')
+    return exportTo(this.session, target, statement, options)
   }
 
   /**
@@ -234,7 +242,8 @@ export class Client {
    * await using writer = await db.writer('measured', { flushMs: 200 })
    * await writer.write({ time: new Date(), v: 1.5 })
    */
-  writer(name: ObjectName, options: WriterOptions = {}): Promise<Writer> {
+  async writer(name: ObjectName, options: WriterOptions = {}): Promise<Writer> {
+    const { openWriter } = await import('./ingest/writer/writer.ts')
     return openWriter(this.session, name, options)
   }
 
@@ -244,6 +253,7 @@ export class Client {
    */
   async copyIn(text: string, source: CopySource, options: CopyOptions = {}): Promise<CopyInResult> {
     requireText(text, 'copyIn')
+    heedErrors(source)
     return this.session.copyIn(text, source, options)
   }
 
@@ -637,4 +647,9 @@ function requireText(text: unknown, what: string): void {
 
 function isRows(rows: unknown): boolean {
   return typeof rows === 'object' && rows !== null && (Symbol.iterator in rows || Symbol.asyncIterator in rows)
+}
+
+/** A stream that fails before it is read ends the process, unless somebody listens; who reads it then is told again. */
+function heedErrors(stream: unknown): void {
+  if (stream instanceof EventEmitter) stream.on('error', () => undefined)
 }

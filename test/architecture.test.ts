@@ -93,3 +93,21 @@ test('imports that point down are accepted', () => {
   const source = "import './b.ts'; import '../errors.ts'; import '../sql/b.ts'; import pg from 'pg'; import 'node:fs'"
   expect(violations('connection/pool.ts', source)).toEqual([])
 })
+
+test('what most programs never call is not read from disk when they start', () => {
+  const started = new Set<string>()
+  const start = (file: string): void => {
+    if (started.has(file)) return
+    started.add(file)
+    const source = readFileSync(new URL(`../src/${file}`, import.meta.url), 'utf8')
+    const { outputText } = ts.transpileModule(source, {
+      compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
+    })
+    for (const [, path] of outputText.matchAll(/^(?:import|export) .*?'(\.[^']+)';$/gm))
+      start(new URL(path ?? '', `file:///${file}`).pathname.slice(1))
+  }
+  start('index.ts')
+  expect(started).toContain('connection/pool.ts')
+  const late = /^(embedded\/|export\/|results\/(arrow|dataframe)|ingest\/(load|writer|create|verify)|task\/registry)/
+  expect([...started].filter((file) => late.test(file))).toEqual([])
+})

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from 'vitest'
@@ -96,6 +96,22 @@ describe('statements', () => {
     ).rejects.toThrow('outer')
     expect(await db.sql`select "Id" from ${sql.name(table)}`).toEqual([{ Id: 1 }])
   })
+})
+
+test('a stream that fails at once is an error of the call, not the end of the process', async () => {
+  const missing = join(tmpdir(), 'tsdbkit is not here', 'file.csv')
+  const source = (): ReturnType<typeof createReadStream> => createReadStream(missing)
+  const { text } = sql.name(table)
+  const calls = [
+    db.load(table, source(), { format: 'csv' }),
+    db.planLoad('not there yet', source(), { format: 'csv' }),
+    db.copyIn(`copy ${text} from stdin`, source()),
+    db.exportTo(createWriteStream(missing), `select * from ${text}`, [], { format: 'csv' }),
+  ]
+  const outcomes = await Promise.allSettled(calls)
+  expect(outcomes).toEqual(
+    calls.map(() => ({ status: 'rejected', reason: expect.objectContaining({ code: 'ENOENT' }) })),
+  )
 })
 
 describe('reading', () => {

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { EmbeddedTarget, ServerTarget, Settings } from '../config/settings.ts'
 import type { VirtualClock } from '../embedded/clock.ts'
-import { EmbeddedDatabase } from '../embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../embedded/embedded-database.ts'
 import type { ServedDatabase } from '../embedded/serve.ts'
 import type { ServeOptions } from '../embedded/serve-option.ts'
 import { declareBackground } from './background.ts'
@@ -70,6 +70,7 @@ async function openEmbedded(
   onProgress: (line: string) => void,
 ): Promise<OpenDatabase> {
   const { lockWaitMs, jobs, clock } = settings
+  const { EmbeddedDatabase } = await import('../embedded/embedded-database.ts')
   return connectEmbedded(settings, (isInTransaction) =>
     EmbeddedDatabase.open({ directory, durability, lockWaitMs, jobs, clock, isInTransaction, onProgress }),
   )

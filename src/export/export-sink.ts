@@ -68,6 +68,9 @@ export class ExportSink {
     }
     out.on('close', this.#onClose)
     options.signal?.addEventListener('abort', this.#onAbort)
+    // Of one that is gone already nothing more is heard.
+    if (out.errored) this.#fail(out.errored)
+    else if (out.destroyed) this.#onClose()
   }
 
   /**
