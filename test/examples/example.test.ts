@@ -4,9 +4,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { connect, sql } from 'tsdbkit'
+import { sql } from 'tsdbkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { onServer, testTarget } from '../setup/database.ts'
+import { CommandDatabase } from '../apps/cli/command.ts'
+import { onServer } from '../setup/database.ts'
 
 const folder = fileURLToPath(new URL('../../examples', import.meta.url))
 const names = readdirSync(folder)
@@ -31,23 +32,17 @@ function run(program: readonly string[], target: string): Promise<Run> {
   })
 }
 
-/** A database with nothing in it: a directory, or a schema of the server. */
-async function emptyDatabase(): Promise<string> {
+/** A schema with nothing in it, first in the search path of all who connect to it by this URL. */
+async function emptySchema(): Promise<string> {
   const schema = `tsdb_example_${randomUUID().slice(0, 8)}`
-  if (!onServer) return `embedded:${join(scratch, schema)}`
+  await database.db.sql`create schema ${sql.column(schema)}`
   schemas.push(schema)
-  await using db = await connect(testTarget)
-  await db.sql`create extension if not exists timescaledb`
-  await db.sql`create schema ${sql.column(schema)}`
-  const url = new URL(testTarget)
+  const url = new URL(database.url)
   url.searchParams.set('options', `-csearch_path=${schema},public`)
   return url.href
 }
 
-/**
- * Runs examples one after the other in a single process, each in the database given for it: a process for each would
- * compile the engine every time.
- */
+/** Runs examples one after the other in a single process, each in the schema given for it. */
 function runEach(list: readonly { readonly name: string; readonly target: string }[]): Promise<Run> {
   const steps = list.map(({ name, target }, i) => [`${pathToFileURL(join(folder, name))}.ts?${i}`, target, name])
   const loop = `for (const [url, target, name] of ${JSON.stringify(steps)}) {
@@ -58,30 +53,34 @@ function runEach(list: readonly { readonly name: string; readonly target: string
   return run(['--input-type=module', '--eval', loop], '')
 }
 
+let database: CommandDatabase
 let alone: Run
 let quickstart: Run
 let together: Run
 
 beforeAll(async () => {
-  const shared = await emptyDatabase()
+  // One engine for all, served: each example would else start one of its own, three times.
+  database = await CommandDatabase.open('Examples')
+  const shared = await emptySchema()
   const separate: { name: string; target: string }[] = []
-  for (const name of names) separate.push({ name, target: await emptyDatabase() })
-  const runTogether = async (): Promise<void> => {
-    quickstart = await run([join(folder, 'quickstart.ts')], shared)
-    together = await runEach([...names, ...names].map((name) => ({ name, target: shared })))
-  }
-  await Promise.all([runEach(separate).then((done) => (alone = done)), runTogether()])
+  for (const name of names) separate.push({ name, target: await emptySchema() })
+  const runQuickstart = run(
+    [join(folder, 'quickstart.ts')],
+    onServer ? shared : `embedded:${join(scratch, 'quickstart')}`,
+  )
+  alone = await runEach(separate)
+  together = await runEach([...names, ...names].map((name) => ({ name, target: shared })))
+  quickstart = await runQuickstart
 }, 300_000)
 
 afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true })
-  if (!onServer) return
-  await using db = await connect(testTarget)
-  for (const schema of schemas) await db.sql`drop schema ${sql.column(schema)} cascade`
-  await db.sql`drop schema if exists tsdbkit_demo cascade`
+  for (const schema of schemas) await database.db.sql`drop schema ${sql.column(schema)} cascade`
+  await database.db.sql`drop schema if exists tsdbkit_demo cascade`
+  await database[Symbol.asyncDispose]()
 })
 
-/** What an example wrote in a database of its own. */
+/** What an example wrote in a schema of its own. */
 function outputOf(name: string): string {
   expect(alone).toMatchObject({ code: 0 })
   const output = alone.output.split(/^# /m).find((part) => part.startsWith(`${name}\n`)) ?? ''
@@ -218,7 +217,7 @@ describe('alone', () => {
   })
 })
 
-test('all of them, twice, in one database', () => {
+test('all of them, twice, in one schema', () => {
   const { code, output } = together
   expect({ code, output }).toMatchObject({ code: 0 })
   expect(output.match(/^# /gm)).toHaveLength(2 * names.length)
