@@ -12,10 +12,10 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { check } from './soak-check.ts'
-import { soakIngest } from './soak-ingest.ts'
 import { Acknowledged } from './soak-schema.ts'
 
-const WRITER = fileURLToPath(new URL('soak-writer.ts', import.meta.url))
+// Beside this file, compiled or not.
+const WRITER = fileURLToPath(new URL(import.meta.url.replace(/soak(?=\.\w+$)/, 'soak-writer')))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const VITEST = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url))
 /** Those that ask test/setup/soak.ts how often. */
@@ -187,6 +187,7 @@ async function main(): Promise<void> {
     return
   }
   if (what === 'ingest') {
+    const { soakIngest } = await import('./soak-ingest.ts')
     process.exitCode = (await soakIngest(rounds)) ? 0 : 1
     return
   }

@@ -1,15 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -17,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { compile, compileInto, makeProject } from './setup/compile.ts'
 import type { ProgramOutcome } from './setup/program-runner.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -48,24 +40,15 @@ describe.each(pages)('%s', (page) => {
 })
 
 const environment = { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: 'embedded:' }
-const compilerOptions: ts.CompilerOptions = {
-  target: ts.ScriptTarget.ES2022,
-  module: ts.ModuleKind.ESNext,
-  rewriteRelativeImportExtensions: true,
-}
 
 describe('code blocks', () => {
   let directory: string
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), 'tsdb-docs-'))
-    // As a user's project sees the package: by its name, built.
-    mkdirSync(join(directory, 'node_modules'))
-    symlinkSync(root, join(directory, 'node_modules', 'tsdbkit'))
-    writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
+    makeProject(directory)
     for (const { name, text } of programs) {
       writeFileSync(join(directory, `${name}.ts`), text)
-      // Without a loader: it would take a third of the time of most of them.
-      writeFileSync(join(directory, `${name}.js`), ts.transpileModule(text, { compilerOptions }).outputText)
+      writeFileSync(join(directory, `${name}.js`), compile(text))
     }
   })
   afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -135,10 +118,10 @@ async function* runAll(
   directory: string,
   all: readonly { page: string; name: string }[],
 ): AsyncGenerator<ProgramOutcome> {
-  for (const name of ['program-runner', 'engine-lender']) {
-    const { outputText } = ts.transpileModule(read(`test/setup/${name}.ts`), { compilerOptions })
-    writeFileSync(join(directory, `${name}.js`), outputText)
-  }
+  compileInto(
+    directory,
+    ...['program-runner', 'engine-lender'].map((name) => new URL(`setup/${name}.ts`, import.meta.url)),
+  )
   const files = (alone: boolean): string[] =>
     all.filter(({ page }) => ALONE.test(page) === alone).map(({ name }) => `${name}.js`)
   const child = spawn(process.execPath, ['program-runner.js', ...files(false), '--alone', ...files(true)], {

@@ -11,6 +11,7 @@ import { isAbandoned, LOCK_FILE, lockDirectory } from '../../src/embedded/direct
 import { requireNode } from '../../src/embedded/embedded-database.ts'
 import { isErrno } from '../../src/embedded/make-directory.ts'
 import { connect, type TimescaleError } from '../../src/index.ts'
+import { compileInto } from '../setup/compile.ts'
 import { shortLife } from '../setup/short-life.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -60,11 +61,9 @@ async function attemptHere(directory: string): Promise<string> {
 
 describe('the lock', () => {
   test('200 races of two processes have one winner each, and the loser names the winner’s pid', async () => {
+    const racer = compileInto(mkdtempSync(join(scratch, 'racer-')), new URL('lock-racer.ts', import.meta.url))
     const racers = [0, 1].map(() => {
-      // Not by the command tsx, which would be killed in place of the holder.
-      const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/embedded/lock-racer.ts')], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      })
+      const child = spawn(process.execPath, [racer], { stdio: ['pipe', 'pipe', 'inherit'] })
       return { child, lines: createInterface({ input: child.stdout })[Symbol.asyncIterator]() }
     })
     const pids = new Set<string>()

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
@@ -10,6 +9,7 @@ import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
 import { exportTo } from '../../src/export/export.ts'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
+import { compileInto } from '../setup/compile.ts'
 import { openTestDatabase } from '../setup/database.ts'
 import { type PostgresServer, password, startPostgres } from '../setup/postgres.ts'
 import { startProxy } from '../setup/proxy.ts'
@@ -205,11 +205,10 @@ test.each([
 ])('killed at random, then run again: %s', { timeout: 90_000 }, async (_name, make) => {
   const source = make()
   const importId = newId()
-  const script = fileURLToPath(new URL('killed-loader.ts', import.meta.url))
-  const tsx = fileURLToPath(import.meta.resolve('tsx'))
+  const script = compileInto(directory, new URL('killed-loader.ts', import.meta.url))
   let left = 2
   for (;;) {
-    const child = spawn(process.execPath, ['--import', tsx, script, String(server.port), password, importId, source], {
+    const child = spawn(process.execPath, [script, String(server.port), password, importId, source], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     await new Promise<void>((ready) => child.stdout.once('data', () => ready()))

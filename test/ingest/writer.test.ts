@@ -3,7 +3,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readTable } from '../../src/catalog/column.ts'
 import type { CompressedRange } from '../../src/catalog/compressed-range.ts'
@@ -15,6 +14,7 @@ import { RowCollector } from '../../src/ingest/writer/writer-collector.ts'
 import { WriterDelivery } from '../../src/ingest/writer/writer-delivery.ts'
 import { type WriterOptions, writerSettings } from '../../src/ingest/writer/writer-option.ts'
 import { WriterQueue } from '../../src/ingest/writer/writer-queue.ts'
+import { compileInto } from '../setup/compile.ts'
 import { openTestDatabase } from '../setup/database.ts'
 import { type PostgresServer, password, startPostgres } from '../setup/postgres.ts'
 import { startProxy } from '../setup/proxy.ts'
@@ -368,10 +368,12 @@ describe('with a spill directory', () => {
     await expectRows(300)
   })
 
+  const programs = mkdtempSync(join(tmpdir(), 'tsdb-writer-program-'))
+  afterAll(() => rmSync(programs, { recursive: true, force: true }))
+
   const child = (first: number, mode: string, prefix = '') => {
-    const script = fileURLToPath(new URL('killed-writer.ts', import.meta.url))
-    const tsx = fileURLToPath(import.meta.resolve('tsx'))
-    const args = ['-c', `${prefix} exec "$0" "$@"`, process.execPath, '--import', tsx, script]
+    const script = compileInto(programs, new URL('killed-writer.ts', import.meta.url))
+    const args = ['-c', `${prefix} exec "$0" "$@"`, process.execPath, script]
     const spawned = spawn('bash', [...args, String(server.port), password, directory, String(first), mode], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })

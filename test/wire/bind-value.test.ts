@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -65,10 +64,10 @@ describe('Date', () => {
   })
 
   test.each(['America/New_York', 'Asia/Kolkata'])('does not depend on the zone of the process: %s', (zone) => {
-    const module = fileURLToPath(new URL('../../src/wire/bind-value.ts', import.meta.url))
+    const module = new URL('../../dist/wire/bind-value.js', import.meta.url).href
     const script = `import { bindValues } from ${JSON.stringify(module)}
       console.log(bindValues([new Date('2024-03-10T06:30:00Z')])[0])`
-    const output = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
       env: { ...process.env, TZ: zone },
       encoding: 'utf8',
     })

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -266,12 +265,12 @@ describe("properties against the server's own text", () => {
 test.each(['America/New_York', 'Asia/Kolkata', 'UTC'])(
   'timestamp and date do not depend on the zone of the process: %s',
   (zone) => {
-    const module = fileURLToPath(new URL('../../src/wire/text-type.ts', import.meta.url))
+    const module = new URL('../../dist/wire/text-type.js', import.meta.url).href
     const script = `
     import { textParser } from ${JSON.stringify(module)}
     const read = (oid, text) => textParser(oid)(text, 'c').toISOString()
     console.log(read(1114, '2024-03-10 02:30:00'), read(1114, '0044-03-15 02:30:00 BC'), read(1082, '2024-11-03'), read(1082, '0099-11-03'), read(1184, '2024-03-10 02:30:00-05'))`
-    const output = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
       env: { ...process.env, TZ: zone },
       encoding: 'utf8',
     })
