@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { message } from '../../src/wire/message.ts'
+import { lendEngine } from '../setup/database.ts'
 import { cancel, extended, fieldsOf, RawClient, readRows } from './raw-client.ts'
 
 let database: EmbeddedDatabase
@@ -9,12 +10,7 @@ let client: RawClient
 let other: RawClient
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'fsync',
-    lockWaitMs: 5000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 5000 })
   client = await RawClient.open(database)
   other = await RawClient.open(database)
   await client.query(`

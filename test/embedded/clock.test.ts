@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { EngineClock } from '../../src/embedded/clock.ts'
 import { type ClockRun, connect, type Database } from '../../src/index.ts'
+import { connectLent } from '../setup/database.ts'
 
 let db: Database
 beforeEach(async () => {
-  db = await connect('embedded:', { clock: '2025-01-31T00:00:00Z', onProgress: () => undefined })
+  db = await connectLent({ clock: '2025-01-31T00:00:00Z' })
   await db.executeQuery('create schema "Test 1.a"')
   await db.executeQuery('create table "Test 1.a"."Ran" (job int, at timestamptz default now())')
   await db.executeQuery(

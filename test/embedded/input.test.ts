@@ -1,18 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { message } from '../../src/wire/message.ts'
+import { lendEngine } from '../setup/database.ts'
 import { extended, RawClient, readRows, tagsOf } from './raw-client.ts'
 
 let database: EmbeddedDatabase
 let client: RawClient
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'process',
-    lockWaitMs: 5000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 5000 })
   client = await RawClient.open(database)
   await client.query('create table t (i int, s text)')
 })

@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { message } from '../../src/wire/message.ts'
+import { lendEngine } from '../setup/database.ts'
 import { rounds } from '../setup/soak.ts'
 import { cancel, fieldsOf, RawClient } from './raw-client.ts'
 
@@ -11,12 +12,7 @@ const BATCH = 500
 let database: EmbeddedDatabase
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'process',
-    lockWaitMs: 60_000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 60_000 })
 })
 afterAll(() => database.close())
 

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ConnectOptions, connect, type Database } from '../../src/index.ts'
+import { connectLent } from '../setup/database.ts'
 import { runsAfter, runsOf } from './job-runs.ts'
 
 const quiet: ConnectOptions = { durability: 'process', onProgress: () => undefined }
@@ -18,7 +19,7 @@ async function procedure(db: Database, name: string, body: string): Promise<{ sc
 describe('in one database', () => {
   let db: Database
   beforeAll(async () => {
-    db = await connect('embedded:', quiet)
+    db = await connectLent()
     await db.executeQuery('create table ran (job int, at timestamptz default clock_timestamp(), who text)')
     await db.executeQuery('grant insert on ran to public')
   })
@@ -254,7 +255,7 @@ describe('with other settings', () => {
   })
 
   test('a job makes room for a statement that waits too long, and is not counted', async () => {
-    await using db = await connect('embedded:', { ...quiet, jobs: { yieldAfter: '100 ms' } })
+    await using db = await connectLent({ jobs: { yieldAfter: '100 ms' } })
     await db.executeQuery('create table step (i int)')
     // It waits for a minute where it runs for the first time.
     const name = await procedure(

@@ -4,12 +4,13 @@ import { connect as connectTls } from 'node:tls'
 import forge from 'node-forge'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import type { ServedDatabase } from '../../src/embedded/serve.ts'
 import type { ServeOptions } from '../../src/embedded/serve-option.ts'
 import { certificateHash } from '../../src/wire/certificate-hash.ts'
 import { int32 } from '../../src/wire/message.ts'
 import { makeAuthority, makeServerCertificate } from '../setup/certificate.ts'
+import { lendEngine } from '../setup/database.ts'
 import { fieldsOf, RawClient } from './raw-client.ts'
 import { dial, gssRequest, logIn, sslRequest, startup, type Tamper } from './scram-client.ts'
 
@@ -20,12 +21,7 @@ let served: ServedDatabase
 const opened: AsyncDisposable[] = []
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'process',
-    lockWaitMs: 5000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 5000 })
   served = await database.serve({ port: 0 })
 })
 afterAll(() => database.close())

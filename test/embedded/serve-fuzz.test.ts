@@ -4,10 +4,11 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { type Door, type ServedDatabase, serve } from '../../src/embedded/serve.ts'
 import { int32, message } from '../../src/wire/message.ts'
 import { makeAuthority, makeServerCertificate } from '../setup/certificate.ts'
+import { lendEngine } from '../setup/database.ts'
 import { keptBytes } from '../setup/memory.ts'
 import { extended, fieldsOf, RawClient } from './raw-client.ts'
 import { dial, gssRequest, logIn, openRaw, sslRequest, startup } from './scram-client.ts'
@@ -20,12 +21,7 @@ let guarded: ServedDatabase
 let secured: ServedDatabase
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'process',
-    lockWaitMs: 5000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 5000 })
   served = await database.serve({ port: 0 })
   const note = (what: string) => (): never => {
     passed.push(what)

@@ -2,7 +2,8 @@
 import path from 'node:path'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll } from 'vitest'
-import { connect, type Database, type ServedDatabase, type ServeOptions } from '../../src/index.ts'
+import type { Database, ServedDatabase, ServeOptions } from '../../src/index.ts'
+import { connectLent } from '../setup/database.ts'
 
 export let db: Database
 export let served: ServedDatabase
@@ -12,7 +13,7 @@ const opened: AsyncDisposable[] = []
 /** Registers the hooks of a file: the database has a table `reading` that is emptied after each test. */
 export function serveDatabase(): void {
   beforeAll(async () => {
-    db = await connect('embedded:', { onProgress: () => undefined })
+    db = await connectLent()
     served = await db.serve({ port: 0 })
     await db.sql`create table reading (id int primary key, value text)`
   })

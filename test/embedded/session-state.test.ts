@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
+import type { EmbeddedDatabase } from '../../src/embedded/embedded-database.ts'
 import { HEADER_BYTES, message } from '../../src/wire/message.ts'
+import { lendEngine } from '../setup/database.ts'
 import { extended, fieldsOf, RawClient, readRows, tagsOf } from './raw-client.ts'
 
 let database: EmbeddedDatabase
@@ -8,12 +9,7 @@ let one: RawClient
 let two: RawClient
 
 beforeAll(async () => {
-  database = await EmbeddedDatabase.open({
-    directory: undefined,
-    durability: 'fsync',
-    lockWaitMs: 5000,
-    onProgress: () => undefined,
-  })
+  database = await lendEngine({ lockWaitMs: 5000 })
   const setup = await RawClient.open(database)
   await setup.query(`create role reader; create schema s; create schema "odd, "" schema";
     create table public.t (i int); create table s.t (i int); insert into s.t values (7);

@@ -2,13 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { connect, type Database } from '../../src/index.ts'
+import type { Database } from '../../src/index.ts'
+import { connectLent } from '../setup/database.ts'
 import { shortLife } from '../setup/short-life.ts'
 
 let db: Database
 
 beforeAll(async () => {
-  db = await connect('embedded:', { lockWaitMs: 1500, poolSize: 4, onProgress: () => undefined })
+  db = await connectLent({ lockWaitMs: 1500, poolSize: 4 })
   await db.executeQuery('create table log (i int)')
 })
 afterAll(() => db.close())

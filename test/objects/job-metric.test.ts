@@ -1,9 +1,9 @@
 import { afterAll, expect, it } from 'vitest'
 import { type Metric, prometheusText } from '../../src/index.ts'
 import { sql } from '../../src/sql/template.ts'
-import { openTestDatabases } from '../../src/testing.ts'
+import { lendDatabases } from '../setup/database.ts'
 
-const databases = openTestDatabases({ clock: '2025-01-01T00:00:00Z' })
+const databases = lendDatabases({ clock: '2025-01-01T00:00:00Z' })
 afterAll(() => databases.close())
 
 interface Parsed {

@@ -5,7 +5,7 @@ import type { Database, JobEvent } from '../../src/index.ts'
 import { connect } from '../../src/index.ts'
 import { stuckLimit } from '../../src/objects/job-problem.ts'
 import { sql } from '../../src/sql/template.ts'
-import { openTestDatabases } from '../../src/testing.ts'
+import { lendDatabases } from '../setup/database.ts'
 import { startPostgres } from '../setup/postgres.ts'
 import { shortLife } from '../setup/short-life.ts'
 
@@ -14,7 +14,7 @@ const procedure = { schema, name: "It's" }
 const table = { schema, name: `It's "raw".x` }
 
 // The clock makes runs due when the test wants it, and only then.
-const databases = openTestDatabases({ clock: '2025-01-01T00:00:00Z' })
+const databases = lendDatabases({ clock: '2025-01-01T00:00:00Z' })
 afterAll(() => databases.close())
 
 let db: Database

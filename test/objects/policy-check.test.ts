@@ -1,10 +1,10 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Database, PolicyRule } from '../../src/index.ts'
 import { sql } from '../../src/sql/template.ts'
-import { openTestDatabases } from '../../src/testing.ts'
+import { lendDatabases } from '../setup/database.ts'
 
 // Months pass only on the embedded engine.
-const databases = openTestDatabases({ clock: '2025-01-01T00:00:00Z' })
+const databases = lendDatabases({ clock: '2025-01-01T00:00:00Z' })
 afterAll(() => databases.close())
 
 const schema = 'Test 1.a'

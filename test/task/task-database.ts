@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { connect, type Database, sql } from '../../src/index.ts'
-import { onServer, testTarget } from '../setup/database.ts'
+import { connectLent, onServer, testTarget } from '../setup/database.ts'
 
 /** A database in which names without a schema are those of this test alone. */
 export class TaskDatabase implements AsyncDisposable {
@@ -14,7 +14,7 @@ export class TaskDatabase implements AsyncDisposable {
 
   static async open(): Promise<TaskDatabase> {
     const schema = `tsdb_task_${randomUUID().slice(0, 8)}`
-    if (!onServer) return new TaskDatabase(await connect(testTarget, { jobs: false }), 'public')
+    if (!onServer) return new TaskDatabase(await connectLent({ jobs: false }), 'public')
     const url = new URL(testTarget)
     url.searchParams.set('options', `-csearch_path=${schema},public`)
     const db = await connect(url.href, { createExtension: true })
