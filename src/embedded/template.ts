@@ -118,7 +118,7 @@ export function packDirectory(directory: string): Buffer {
 }
 
 /** A pack that is there and whole, or undefined. */
-function readPack(file: string): Buffer | undefined {
+export function readPack(file: string): Buffer | undefined {
   let pack: Buffer
   try {
     pack = fs.readFileSync(file)

@@ -1,26 +1,35 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { connect } from '../../../src/index.ts'
+import { connect, type Database } from '../../../src/index.ts'
 import { shortLife } from '../../setup/short-life.ts'
-import { program, tsdb } from './command.ts'
+import { CommandDatabase, program, tsdb } from './command.ts'
 
 const quiet = { onProgress: () => undefined, durability: 'process' } as const
 
-let directory: string
+/** A table of two chunks. */
+async function makeTable(db: Database): Promise<void> {
+  await db.sql`create table t (time timestamptz not null)`
+  await db.createHypertable('t', { timeColumn: 'time', chunkTimeInterval: '1 day' })
+  await db.sql`insert into t values ('2025-01-01'), ('2025-01-02')`
+}
+
+let database: CommandDatabase
+/** It, with the test's schema first in the search path. */
 let target: string
 let slow: number
 let refresh: number
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'tsdb-cli-terminal-'))
-  target = `embedded:${join(directory, 'db')}`
-  await using db = await connect(target, { ...quiet, jobs: false })
-  await db.sql`create table t (time timestamptz not null)`
-  await db.createHypertable('t', { timeColumn: 'time', chunkTimeInterval: '1 day' })
-  await db.sql`insert into t values ('2025-01-01'), ('2025-01-02')`
+  database = await CommandDatabase.open('Terminal')
+  const url = new URL(database.url)
+  url.searchParams.set('options', '-csearch_path="Terminal",public')
+  target = url.href
+  await using db = await connect(target)
+  await makeTable(db)
   await db.executeQuery(`create procedure slow(int, jsonb) language sql as 'select pg_sleep(1.2)'`)
   slow = (await db.addJob('slow', { scheduleInterval: '1 day', initialStart: '2999-01-01' })).jobId
   await db.executeQuery(`create function slowly(int) returns int immutable language plpgsql as
@@ -33,9 +42,11 @@ beforeAll(async () => {
   const offsets = { startOffset: null, endOffset: '1 day', scheduleInterval: '1 day' } as const
   const rest = { initialStart: '2999-01-01', bucketsPerBatch: 1 } as const
   refresh = (await db.addContinuousAggregatePolicy('days', { ...offsets, ...rest })).jobId
-  await db.addRetentionPolicy('t', { dropAfter: '1 day', initialStart: '2025-01-01' })
 })
-afterAll(() => rmSync(directory, { recursive: true, force: true }))
+afterAll(async () => {
+  await database.db.deleteJob(slow)
+  await database[Symbol.asyncDispose]()
+})
 
 /** `script` of util-linux gives a program a real terminal; other systems have one with other options. */
 const hasTerminal = (() => {
@@ -106,11 +117,22 @@ describe.skipIf(!hasTerminal)('in a terminal', { timeout: 60_000 }, () => {
 })
 
 describe('the embedded engine', () => {
+  let directory: string
+  let target: string
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'tsdb-cli-terminal-'))
+    target = `embedded:${join(directory, 'db')}`
+    await using db = await connect(target, { ...quiet, jobs: false })
+    await makeTable(db)
+    await db.addRetentionPolicy('t', { dropAfter: '1 day', initialStart: '2025-01-01' })
+  })
+  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
   test('is found by --target and by TSDB_URL, and due jobs stay untouched', { timeout: 60_000 }, async () => {
     const show = await tsdb(['chunk', 'list', 't', '--json'], { env: { TSDB_URL: target } })
     expect(JSON.parse(show.stdout)).not.toEqual([])
     const info = await tsdb(['info', '--json', '--target', target])
-    expect(JSON.parse(info.stdout)).toMatchObject({ target: 'embedded', hypertables: 2 })
+    expect(JSON.parse(info.stdout)).toMatchObject({ target: 'embedded', hypertables: 1 })
     await using db = await connect(target, { ...quiet, jobs: false })
     // It would have dropped every chunk.
     expect(await db.listJobs({ kind: 'retention' })).toMatchObject([{ totalRuns: 0 }])
@@ -127,12 +149,9 @@ describe('the embedded engine', () => {
   })
 })
 
-test('a reader that goes away early is no failure', async () => {
+test('a reader that goes away early is no failure', { timeout: 60_000 }, async () => {
   const sql = "select repeat('x', 200) as line from generate_series(1, 20000)"
   const command = `'${process.execPath}' ${shortLife.join(' ')} '${program}' -t '${target}' sql "${sql}" --csv | head -n 1; echo "$?"`
-  const output = execFileSync('bash', ['-o', 'pipefail', '-c', command], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  expect(output.split('\n').slice(0, 2)).toEqual(['line\r', '0'])
+  const { stdout } = await promisify(execFile)('bash', ['-o', 'pipefail', '-c', command])
+  expect(stdout.split('\n').slice(0, 2)).toEqual(['line\r', '0'])
 })
