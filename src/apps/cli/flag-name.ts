@@ -34,6 +34,12 @@ const PHRASES: readonly (readonly [RegExp, string])[] = [
   [/\baddContinuousAggregatePolicy\b/g, '`tsdb policy add refresh`'],
   [/\bremoveContinuousAggregatePolicy\b/g, '`tsdb policy remove refresh`'],
   [/\blistJobs(\(\)|\b)/g, '`tsdb job list`'],
+  // What only a program can write.
+  [/ or \{ (?:schema, name|[a-z]+: \d+) \}/g, ''],
+  [/\ba Date, \{ ago: ('[^']+?)' \}/g, "$1 ago'"],
+  [/\ba Date, a text, a number or \{ ago: interval \}/g, "a text, a number or '24 hours ago'"],
+  [/\{ total: sum\('x'\) \}/g, "'total=SUM(x)'"],
+  [/'skip' or \{ file \}/g, "'skip' or a file"],
   [/\bUse the methods for COPY\./g, 'Use `tsdb load` and `tsdb export`, or \\copy in `tsdb shell`.'],
   [/\bUse executeQuery for other statements, copy(?:In|Out) for COPY/g, 'Use `tsdb load` or `tsdb export` for COPY'],
 ]

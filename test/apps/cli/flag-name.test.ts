@@ -43,6 +43,18 @@ test.each([
     'Give --if-not-exists to keep it as it is.',
   ],
   [['hypertable', 'create'], 'Call removeCompressionPolicy first.', 'Call `tsdb policy remove compression` first.'],
+  [['load'], `Write 'table', '"a.b"."c"' or { schema, name }.`, `Write 'table', '"a.b"."c"'.`],
+  [['load'], "Option onBadRow must be 'stop', 'skip' or { file }.", "--on-bad-row must be 'stop', 'skip' or a file."],
+  [
+    ['bucket'],
+    "Write a number and a unit, such as '5 minutes' or { minutes: 5 }.",
+    "Write a number and a unit, such as '5 minutes'.",
+  ],
+  [
+    ['bucket'],
+    `Write '2024-01-31T12:00:00Z', a Date, { ago: '24 hours' } or "NOW()".`,
+    `Write '2024-01-31T12:00:00Z', '24 hours ago' or "NOW()".`,
+  ],
   [['sql'], 'Its columns are sensorId, startTime.', 'Its columns are sensorId, startTime.'],
 ])('tsdb %s: %s', (path, text, said) => {
   expect(toFlags(text, verb(...path))).toBe(said)
@@ -65,7 +77,7 @@ function textsOf(file: string): string[] {
 
 /** What no verb says: of options that only programs give, of settings, and of names of the server. */
 const NOT_OF_VERBS =
-  /\b(createExtension|onBatchError|onProblem|onError|spillDirectory|includeTieredData|refreshNewestFirst|yieldAfter|poolSize|maxOverflow|lockWaitMs|toArray|toJSON|executeMany|executeQuery|copyFromTable|copyOut|copyIn|queryToColumns|streamColumns|sharedConnection|setChunkTimeInterval|watchJobs|alterJob|dropChunks|fillGaps|timeBucketQuery|isNull|treatNullAsMissing|countDistinct|exportTo|jsonb?)\b/g
+  /\b(createExtension|onBatchError|onProblem|onError|spillDirectory|includeTieredData|refreshNewestFirst|yieldAfter|poolSize|maxOverflow|lockWaitMs|toArray|toJSON|executeMany|executeQuery|copyFromTable|copyOut|copyIn|queryToColumns|streamColumns|sharedConnection|setChunkTimeInterval|watchJobs|alterJob|dropChunks|fillGaps|timeBucketQuery|isNull|treatNullAsMissing|countDistinct|exportTo|jsonb?)\b|\{ in: …|\{ in:/g
 
 test('no hint of the library that a verb can show speaks of an option of the library', () => {
   const source = fileURLToPath(new URL('../../../src/', import.meta.url))
@@ -73,7 +85,7 @@ test('no hint of the library that a verb can show speaks of an option of the lib
     /^(sql|config|catalog|objects|query|ingest|export|results|wire)\/.*\.ts$/.test(file),
   )
   const texts = new Set(files.flatMap((file) => textsOf(join(source, file))))
-  const optionLike = /\b[a-z]+(?:[A-Z][a-z]+)+\b|\b[a-z]+: true\b/
+  const optionLike = /\b[a-z]+(?:[A-Z][a-z]+)+\b|\b[a-z]+: true\b|\{ ?[a-z]+[:, ]/
   const mentions = [...texts].filter((text) => optionLike.test(text.replace(/"[^"]*"/g, '')))
   expect(mentions.length).toBeGreaterThan(60)
   const left = mentions.filter((text) =>
