@@ -17,7 +17,7 @@ export async function confirm(command: Command, question: string, signal: AbortS
   if (command.opts<{ readonly yes?: boolean }>().yes === true) return
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new UsageError('INVALID_OPTION', `There is no terminal to ask on: ${question}`, {
-      hint: 'Give --yes to do it, or --dry-run to see the SQL.',
+      hint: `Give --yes to do it${command.options.some(({ long }) => long === '--dry-run') ? ', or --dry-run to see the SQL' : ''}.`,
     })
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr })

@@ -34,6 +34,7 @@ const PHRASES: readonly (readonly [RegExp, string])[] = [
   [/\baddContinuousAggregatePolicy\b/g, '`tsdb policy add refresh`'],
   [/\bremoveContinuousAggregatePolicy\b/g, '`tsdb policy remove refresh`'],
   [/\blistJobs(\(\)|\b)/g, '`tsdb job list`'],
+  [/: give each a call of its own, within transaction\(\) where they belong together/g, '; `tsdb shell` runs several'],
   // What only a program can write.
   [/ or \{ (?:schema, name|[a-z]+: \d+) \}/g, ''],
   [/\ba Date, \{ ago: ('[^']+?)' \}/g, "$1 ago'"],

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { UsageError } from '../../index.ts'
@@ -81,8 +82,31 @@ export function printFields(
   }
 }
 
+/** JSON as the server writes it: read and written again, its numbers would lose digits. */
+export class ServerJson {
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
 function writeJson(value: unknown): void {
-  print(JSON.stringify(value, toJson, 2))
+  // A text that no result holds stands for each of them until the rest is written.
+  const mark = randomUUID()
+  const texts: string[] = []
+  const written = JSON.stringify(
+    value,
+    function (this: Readonly<Record<string, unknown>>, key: string, one: unknown) {
+      return one instanceof ServerJson ? `${mark} ${texts.push(one.text) - 1}` : toJson.call(this, key, one)
+    },
+    2,
+  )
+  print(
+    texts.length === 0
+      ? written
+      : written.replace(new RegExp(`"${mark} (\\d+)"`, 'g'), (_, at) => texts[Number(at)] ?? ''),
+  )
 }
 
 function print(text: string): void {

@@ -55,6 +55,11 @@ test.each([
     `Write '2024-01-31T12:00:00Z', a Date, { ago: '24 hours' } or "NOW()".`,
     `Write '2024-01-31T12:00:00Z', '24 hours ago' or "NOW()".`,
   ],
+  [
+    ['sql'],
+    'One statement per call: give each a call of its own, within transaction() where they belong together.',
+    'One statement per call; `tsdb shell` runs several.',
+  ],
   [['sql'], 'Its columns are sensorId, startTime.', 'Its columns are sensorId, startTime.'],
 ])('tsdb %s: %s', (path, text, said) => {
   expect(toFlags(text, verb(...path))).toBe(said)

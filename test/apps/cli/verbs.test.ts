@@ -162,6 +162,13 @@ describe('results', () => {
     const exact = '2026-01-01T00:00:00.123456Z'
     expect(await output('sql', `select '${exact}'::timestamptz as time`, '--csv')).toBe(`time\r\n${exact}\r\n`)
     expect(await output('sql', 'select 1 as one where false')).toBe('No rows.\n')
+    const digits = `select '{"n": 9007199254740993}'::jsonb as j, null::json as k, array['[1.10]'::json, null] as "a""b"`
+    expect(await output('sql', digits, '--csv')).toBe(
+      'j,k,"a""b"\r\n"{""n"": 9007199254740993}",,"[""[1.10]"",null]"\r\n',
+    )
+    expect((await output('sql', digits, '--json')).replace(/\s/g, '')).toBe(
+      '[{"j":{"n":9007199254740993},"k":null,"a\\"b":[[1.10],null]}]',
+    )
     expect(await output('sql', 'select 1 as one where false', '--csv')).toBe('one\r\n')
     expect(await run('sql', 'select 1', '--csv', '--json')).toMatchObject({ code: 2, stdout: '' })
   })

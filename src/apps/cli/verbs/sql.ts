@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { type Client, type Database, type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
 import { withDatabase } from '../open.ts'
-import { addFormats, formatOf, printResult, printRows } from '../output.ts'
+import { addFormats, formatOf, printResult, printRows, type Rows, ServerJson } from '../output.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 interface SqlOptions {
@@ -42,12 +42,11 @@ async function runSql(statement: string | undefined, options: SqlOptions, comman
   await withDatabase(command, async (db, signal) => {
     // A chart has an axis of time; elsewhere the digits count.
     const timestamps = formatOf(command) === 'chart' ? 'date' : 'string'
-    const json = formatOf(command) === 'json' ? 'value' : 'string'
     const query = {
       signal,
       int8: 'bigint',
       timestamps,
-      json,
+      json: 'string',
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     } as const
     const result =
@@ -78,10 +77,29 @@ async function runReadOnly(db: Database, run: (tx: Client) => Promise<QueryResul
   return result
 }
 
+/** The oids of json and jsonb, and of their arrays. */
+const JSON_TYPES: readonly number[] = [114, 3802, 199, 3807]
+
+/** The rows with their JSON as a part of the output's, not as a text in it. */
+function asJson({ columns, rows }: QueryResult<Row>): Rows {
+  const names = columns.filter(({ typeId }) => JSON_TYPES.includes(typeId)).map(({ name }) => name)
+  if (names.length === 0) return rows
+  return rows.map((row) => {
+    const texts = names.map((name) => [name, row[name]] as const)
+    const values = texts.map(([name, text]) => [name, serverJson(text)])
+    return { ...row, ...Object.fromEntries(values) }
+  })
+}
+
+function serverJson(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(serverJson)
+  return typeof value === 'string' ? new ServerJson(value) : value
+}
+
 function printAnswer(command: Command, result: QueryResult<Row>): void {
   const { columns, rows, command: tag, rowCount, notices } = result
   for (const notice of notices) process.stderr.write(`${notice.severity}: ${notice.message}\n`)
-  if (columns.length > 0) printRows(command, nameColumns(columns), rows)
+  if (columns.length > 0) printRows(command, nameColumns(columns), formatOf(command) === 'json' ? asJson(result) : rows)
   else printResult(command, { command: tag, rowCount }, rowCount > 0 ? `${tag} ${rowCount}` : tag)
 }
 
