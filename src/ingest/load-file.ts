@@ -5,6 +5,7 @@ import { columnPairs } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import { loadRows, sendRules } from './load-rows.ts'
 import type { LoadRun } from './load-run.ts'
+import { pieceParser } from './piece-parser.ts'
 import { Sender } from './sender.ts'
 import type { ByteSource } from './source/byte-source.ts'
 import { type CsvFormat, CsvReader, csvFormat, csvRows } from './source/csv.ts'
@@ -63,6 +64,8 @@ async function withoutHeader({ table, settings }: LoadRun): Promise<readonly str
   return Array.isArray(settings.columns) ? settings.columns : writable(table)
 }
 
+const parsedPieceBytes = 2 * 1024 * 1024
+
 /** Why the file's own bytes cannot be sent; undefined where they can. */
 function whyParsed(given: readonly string[], settings: LoadSettings): string | undefined {
   if (columnPairs(given, settings.columns).length < given.length) return 'not all of its columns are loaded'
@@ -93,5 +96,12 @@ async function passThrough(
   ])
   const sender = new Sender(await sendRules(run, columns, copy, reading))
   run.path = { kind: 'csv', reason: 'nothing is to be changed or sorted' }
-  return run.drive(reader.pieces(settings.batchBytes), async ({ blocks, lines }) => ({ blocks, lines, sender }))
+  const parser = await pieceParser(run, given, format)
+  // What is parsed while the engine writes the piece before; windows of an import are all of one size.
+  const small = parser !== undefined && run.ledger === undefined
+  const pieceBytes = small ? Math.min(settings.batchBytes, parsedPieceBytes) : settings.batchBytes
+  return run.drive(reader.pieces(pieceBytes), async (piece) => {
+    const raw = { ...piece, sender }
+    return parser?.parsed(raw) ?? raw
+  })
 }

@@ -178,7 +178,10 @@ export interface LoadReport {
   readonly retried: number
   /** Bytes that came to the end of the file while it was read, and were not loaded. */
   readonly grownBytes: number
-  /** How values were written, and why: `csv` is the file's own bytes, `binary` values encoded here. */
+  /**
+   * How values were written, and why: `csv` is the file's own bytes, `binary` values encoded here. Of a CSV that is parsed
+   * because the embedded engine is slower at it, single batches may have been the file's own bytes: the reason says so.
+   */
   readonly path: { readonly kind: 'binary' | 'csv'; readonly reason: string }
   /** Batches compressed as they came in, and why not all were. */
   readonly directCompress: { readonly batches: number; readonly reason: string | undefined }

@@ -2,6 +2,7 @@ import type { TableDescription } from '../catalog/column.ts'
 import type { LoadTarget } from '../catalog/load-target.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
+import { BatchError, type QueryError } from '../errors.ts'
 import { invalidOption } from '../sql/option.ts'
 import { sql } from '../sql/template.ts'
 import { type EncodedBatch, encodeBatch, type RejectedRow, type RowBatch } from './batch.ts'
@@ -14,25 +15,35 @@ import { Ledger } from './ledger.ts'
 import { explainFailure, mayPass, pause } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
+import { isRowFailure } from './row-failure.ts'
 import type { Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
 import type { SourceMark } from './source/source-mark.ts'
 import { Verification, type VerifyReport } from './verify/verify.ts'
 
 /** What is sent for one chunk of the source. */
-export type Prepared = PreparedRows | PreparedBytes
+export type Prepared = PreparedRows | PreparedBytes | PreparedPiece
 
 interface PreparedRows {
   readonly batch: RowBatch
   readonly sender: Sender
 }
 
-interface PreparedBytes {
+export interface PreparedBytes {
   /** Whole records, sent as they are. */
   readonly blocks: readonly Buffer[]
   /** How many lines of the source come before them. */
   readonly lines: number
   readonly sender: Sender
+}
+
+/** Records that are parsed here, or sent as they are where that may not come to the same. */
+export interface PreparedPiece {
+  readonly piece: RowBatch
+  readonly sender: Sender
+  readonly raw: PreparedBytes
+  /** Told why the piece is sent as it is. */
+  readonly refused: (reason: BatchError | QueryError) => void
 }
 
 /** A part of the source that is written in one transaction. */
@@ -124,6 +135,7 @@ export class LoadRun {
       const prepared = await prepare(value)
       this.#sender = prepared.sender
       if ('batch' in prepared) await this.#takeRows(prepared)
+      else if ('piece' in prepared) await this.#takePiece(prepared)
       else await this.#takeBytes(prepared)
     }
     while (this.#inFlight.size > 0) await this.#meter.timed('server', () => Promise.race(this.#inFlight))
@@ -154,10 +166,15 @@ export class LoadRun {
     if (encoded === undefined) return
     this.#meter.bytes += encoded.bytes
     await this.#room()
+    const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected, mark }
+    const deliver = this.#sending(sender, batch, encoded, window)
+    this.#dispatch(this.#decided(part, deliver).then((delivery) => this.#countRows(batch, rejected, delivery)))
+  }
+
+  #sending(sender: Sender, batch: RowBatch, encoded: EncodedBatch, window: Window): () => Promise<Delivery> {
     // Only the first sending is in its place in the order.
     let order = this.compression.order(encoded)
-    const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected, mark }
-    const deliver = (): Promise<Delivery> => {
+    return () => {
       const own = order
       order = undefined
       return this.#deliver((tx) => sender.send(tx, batch, encoded, own), window).catch((error: unknown) => {
@@ -165,7 +182,32 @@ export class LoadRun {
         return this.#deliver((tx) => sender.send(tx, batch, encoded), window)
       })
     }
-    this.#dispatch(this.#decided(part, deliver).then((delivery) => this.#countRows(batch, rejected, delivery)))
+  }
+
+  async #takePiece({ piece, sender, raw, refused }: PreparedPiece): Promise<void> {
+    if (this.ledger?.done.has(raw.lines)) return this.#takeBytes(raw)
+    const mark = this.input?.mark
+    let encoded: EncodedBatch
+    try {
+      encoded = await this.#meter.timed('encode', async () => this.#encode(piece, sender, []))
+    } catch (error) {
+      if (!(error instanceof BatchError)) throw error
+      refused(error)
+      return this.#takeBytes(raw)
+    }
+    this.#meter.bytes += encoded.bytes
+    await this.#room()
+    const window = { start: raw.lines, rows: piece.rows, direct: encoded.direct, rejected: [], mark }
+    const deliver = this.#sending(sender, piece, encoded, window)
+    const part = { first: raw.lines, rows: countLines(raw.blocks) }
+    const either = (): Promise<Delivery> =>
+      deliver().catch((error: unknown) => {
+        if (!(error instanceof BatchError || isRowFailure(error))) throw error
+        // What the server says of the row names its line, or that it takes it after all.
+        refused(error)
+        return this.#deliver(...this.#sendingBytes(raw, mark))
+      })
+    this.#dispatch(this.#countedBytes(part, either))
   }
 
   async #countRows(batch: RowBatch, rejected: readonly RejectedRow[], delivery: Delivery | undefined): Promise<void> {
@@ -193,19 +235,26 @@ export class LoadRun {
     await this.session.transaction((tx) => ledger.leaveOut(tx, batch.first, batch.rows, reason))
   }
 
-  async #takeBytes({ blocks, lines, sender }: PreparedBytes): Promise<void> {
+  async #takeBytes(raw: PreparedBytes): Promise<void> {
     const mark = this.input?.mark
-    if (this.#isDone(lines)) return
+    if (this.#isDone(raw.lines)) return
     await this.#room()
-    const send = async (tx: Session): Promise<Delivery> => sender.sendBytes(tx, blocks, lines)
-    const part = { first: lines, rows: countLines(blocks) }
-    const counted = async (): Promise<void> => {
-      const direct = this.settings.directCompress === 'on' && !sender.staged
-      const window = { start: lines, rows: undefined, direct, rejected: [], mark }
-      const delivery = await this.#decided(part, () => this.#deliver(send, window))
-      this.#meter.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
-    }
-    this.#dispatch(counted())
+    const part = { first: raw.lines, rows: countLines(raw.blocks) }
+    this.#dispatch(this.#countedBytes(part, () => this.#deliver(...this.#sendingBytes(raw, mark))))
+  }
+
+  #sendingBytes(
+    { blocks, lines, sender }: PreparedBytes,
+    mark: SourceMark | undefined,
+  ): [send: (tx: Session) => Promise<Delivery>, window: Window] {
+    const direct = this.settings.directCompress === 'on' && !sender.staged
+    const window = { start: lines, rows: undefined, direct, rejected: [], mark }
+    return [async (tx) => sender.sendBytes(tx, blocks, lines), window]
+  }
+
+  async #countedBytes(part: SkippedPart, deliver: () => Promise<Delivery>): Promise<void> {
+    const delivery = await this.#decided(part, deliver)
+    this.#meter.read += delivery === undefined ? part.rows : delivery.written + delivery.skipped
   }
 
   #isDone(start: number): boolean {

@@ -65,7 +65,7 @@ describe('a table for a CSV', () => {
     expect(planned.statements[0]?.text).toContain('create table')
     await expect(database.db.query(sql`select from ${sql.name(table)}`)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     const report = await run(file(text))
-    expect(report).toMatchObject({ created: true, rowsWritten: 3000, path: { kind: 'csv' } })
+    expect(report).toMatchObject({ created: true, rowsWritten: 3000 })
     const [dimension] = (await database.client.getHypertableStats(table)).dimensions
     expect(dimension).toMatchObject({ column: 'ti.me', interval: '365 days' })
     if (database.can('compression')) {

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { load } from '../../src/ingest/load.ts'
-import type { LoadOptions } from '../../src/ingest/load-option.ts'
+import type { LoadOptions, LoadReport } from '../../src/ingest/load-option.ts'
 import { CsvReader, lastRecordEnd } from '../../src/ingest/source/csv.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
@@ -59,6 +59,10 @@ const expected = [
   { n: 4, note: 'ünïcode', t: 1_735_689_603 },
 ]
 
+// The embedded engine is sent the values of what a server is sent as it is.
+const wayOf = ({ path }: LoadReport): string =>
+  path.reason.startsWith('parsed: the engine in this process') ? 'csv' : path.kind
+
 describe.each(['csv', 'binary'] as const)('CSV by the path %s', (kind) => {
   const options: LoadOptions = kind === 'csv' ? {} : { onBadRow: 'skip' }
 
@@ -83,7 +87,7 @@ describe.each(['csv', 'binary'] as const)('CSV by the path %s', (kind) => {
     ['in small batches', () => file(text), { batchBytes: 1, batchRows: 1 }],
   ] satisfies [string, () => string | Readable, LoadOptions][])('%s', async (name, source, more) => {
     const report = await run(source(), { ...options, ...more })
-    expect(report.path.kind).toBe(kind)
+    expect(wayOf(report)).toBe(kind)
     if (name.endsWith('order')) {
       expect(await contents()).toEqual([
         { n: 1, note: 'x', t: null },
@@ -105,7 +109,7 @@ describe.each(['csv', 'binary'] as const)('CSV by the path %s', (kind) => {
       await database.db.query(sql`truncate ${sql.name(table)}`)
       const path = file(`note\n${lines.join('\n')}${ended}`)
       const report = await run(path, { ...options, parallel: 1, ...(batchBytes && { batchBytes }) })
-      expect(report.path.kind).toBe(kind)
+      expect(wayOf(report)).toBe(kind)
       const { rows } = await database.db.query(sql`select note from ${sql.name(table)}`)
       expect(rows.map(({ note }) => note)).toEqual(['x', null, '\\.', '\\.', 'a\n\\.\nb', 'C:\\.git', null, 'z'])
     }

@@ -230,10 +230,17 @@ const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf])
 
 /** How many line ends there are. */
 export function countLines(blocks: readonly Buffer[]): number {
-  let lines = 0
-  for (const block of blocks)
-    for (let at = block.indexOf(newline); at !== -1; at = block.indexOf(newline, at + 1)) lines++
-  return lines
+  return countBytes(blocks, newline)
+}
+
+export function countQuotes(blocks: readonly Buffer[]): number {
+  return countBytes(blocks, quote)
+}
+
+function countBytes(blocks: readonly Buffer[], byte: number): number {
+  let count = 0
+  for (const block of blocks) for (let at = block.indexOf(byte); at !== -1; at = block.indexOf(byte, at + 1)) count++
+  return count
 }
 
 /**
