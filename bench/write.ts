@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type PostgresServer, password, startPostgres } from '../test/setup/postgres.ts'
 import { type BenchResult, type Measure, median, ratio } from './bench-result.ts'
+import { measureBare } from './write-bare.ts'
 import { measureLedger } from './write-ledger.ts'
 import { measureMemory } from './write-memory.ts'
 import { measureUpdates } from './write-update.ts'
@@ -30,10 +31,10 @@ export async function bench(): Promise<BenchResult> {
   const directory = mkdtempSync(join(tmpdir(), 'tsdb-bench-'))
   try {
     const files = await makeFiles(directory, rows)
-    const parts = [await measureDatabase(url, files, true)]
+    const parts = [await measureDatabase(url, files, true, directory)]
     if (url === undefined) {
       await using server = await startPostgres({ settings: { max_wal_size: '4GB' } })
-      parts.push(prefixed('plain table: ', await measureDatabase(urlOf(server), files, false)))
+      parts.push(prefixed('plain table: ', await measureDatabase(urlOf(server), files, false, directory)))
     }
     parts.push(await measureMemory(directory, memoryRows))
     return {
@@ -46,7 +47,12 @@ export async function bench(): Promise<BenchResult> {
 }
 
 /** All ways that this database has, and updates where it has compression. @param url - undefined: the embedded engine */
-async function measureDatabase(url: string | undefined, files: Files, hypertable: boolean): Promise<BenchResult> {
+async function measureDatabase(
+  url: string | undefined,
+  files: Files,
+  hypertable: boolean,
+  directory: string,
+): Promise<BenchResult> {
   // What is shipped, not what tsx makes of src.
   const { connect }: typeof import('../src/index.ts') = await import(new URL('../dist/index.js', import.meta.url).href)
   const db = await connect(url ?? 'embedded:')
@@ -60,11 +66,14 @@ async function measureDatabase(url: string | undefined, files: Files, hypertable
     const { samples, cpu, recompress } = await inTurns(db, ways, hypertable)
     // On the embedded engine the rest takes so much longer that nothing of it would be seen.
     const ledger = url === undefined ? { measures: [], samples: {} } : await measureLedger(db, rounds, hypertable)
+    const none = { measures: [], samples: {} }
+    const bare = url === undefined ? await measureBare(db, directory, rows, rounds) : none
     const updates = hypertable ? await measureUpdates(db, rows, rounds) : { measures: [], samples: {} }
     return {
       measures: [
         ...measuresOf(samples, url === undefined),
         ...clientOf(cpu, url),
+        ...bare.measures,
         ...ledger.measures,
         ...updates.measures,
       ],
@@ -72,6 +81,7 @@ async function measureDatabase(url: string | undefined, files: Files, hypertable
         ...samples,
         ...named(cpu, 'process CPU: '),
         ...named(recompress, 'of it recompressing: '),
+        ...bare.samples,
         ...ledger.samples,
         ...updates.samples,
       },

@@ -32,7 +32,7 @@ export interface LoadOptions extends ConflictOptions, ValueOptions {
   readonly missingTime?: 'error' | 'now'
   /** Of text formats. Default `utf-8`, in which bytes that are none are an error. */
   readonly encoding?: 'utf-8' | 'latin1'
-  /** Rows sent in one transaction. Default 50,000; 20,000 where they are not compressed as they come in, without `importId`. */
+  /** Rows sent in one transaction. Default 50,000; 20,000 on a server that does not compress them as they come in, without `importId`. */
   readonly batchRows?: number
   /** Bytes after which a batch ends though it has fewer rows. Default 8 MiB. */
   readonly batchBytes?: number

@@ -1,6 +1,7 @@
 import { readTable } from '../catalog/column.ts'
 import { type LoadTarget, readLoadTarget } from '../catalog/load-target.ts'
 import { readParallel } from '../catalog/parallel.ts'
+import { backgroundOf } from '../connection/background.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import type { ObjectName } from '../sql/identifier.ts'
@@ -40,7 +41,8 @@ export async function load(
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
   }
-  const run = new LoadRun(session, table, target, { ...settings, ...batchSize(options, settings, target) })
+  const size = batchSize(session, options, settings, target)
+  const run = new LoadRun(session, table, target, { ...settings, ...size })
   run.created = created
   await run.compression.check()
   return drive(run, input, sourceFingerprint)
@@ -48,15 +50,18 @@ export async function load(
 
 /**
  * Rows that are not compressed as they come in go in smaller batches where nothing speaks for large ones: reading and
- * encoding the next is done while the server writes one, and it takes less memory.
+ * encoding the next is done while the server writes one, and it takes less memory. On an engine in this process the work
+ * around a batch takes so long that larger ones are faster.
  */
 function batchSize(
+  session: Session,
   { batchRows }: LoadOptions,
   { directCompress, importId }: LoadSettings,
   { notDirect }: LoadTarget,
 ): { readonly batchRows?: number } {
   const plain = directCompress === 'off' || notDirect !== undefined
-  return batchRows === undefined && importId === undefined && plain ? { batchRows: plainBatchRows } : {}
+  if (batchRows !== undefined || importId !== undefined || !plain) return {}
+  return backgroundOf(session) === undefined ? { batchRows: plainBatchRows } : {}
 }
 
 const plainBatchRows = 20_000
