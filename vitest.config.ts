@@ -29,7 +29,11 @@ const LONG = [
   'connection/copy',
   'apps/cli/serve',
   'embedded/maintenance',
-  'argument',
+  'connection/execute-many',
+  'connection/column-query',
+  'ingest/malformed',
+  'apps/cli/task',
+  'objects/job-watch',
 ]
 
 class LongFirst extends BaseSequencer {
@@ -55,8 +59,9 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     sequence: { sequencer: LongFirst },
-    // Two engines of 400 MB at once are what two cores and small CI machines carry.
-    maxWorkers: 2,
+    // On two cores: a fifth of the time tests wait, for a time-out, a schedule or a process. More engines of 400 MB at once
+    // are not for small CI machines.
+    maxWorkers: 3,
     maxConcurrency: 2,
     // Files follow each other in one process, which compiles the engine once: half of the time of most of them.
     isolate: false,

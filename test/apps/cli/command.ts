@@ -83,6 +83,9 @@ async function captured(work: () => Promise<number>, env: Readonly<Record<string
   }
 }
 
+/** Verbs that have run in a process of their own, from whichever file. */
+const proven = new Set<string>()
+
 const NOUNS: ReadonlySet<string | undefined> = new Set(['hypertable', 'chunk', 'aggregate', 'policy', 'job'])
 const verbOf = ([noun, verb]: readonly string[]): string => (NOUNS.has(noun) ? `${noun} ${verb}` : `${noun}`)
 
@@ -92,8 +95,6 @@ export class CommandDatabase implements AsyncDisposable {
   readonly db: Database
   readonly schema: string
   readonly #close: () => Promise<void>
-  /** Verbs that have run in a process of their own. */
-  readonly #proven = new Set<string>()
 
   private constructor(url: string, db: Database, schema: string, close: () => Promise<void>) {
     this.url = url
@@ -121,8 +122,8 @@ export class CommandDatabase implements AsyncDisposable {
    * stream, or runs this verb for the first time.
    */
   run(args: readonly string[], options?: CommandOptions): Promise<Outcome> {
-    const isProven = this.#proven.has(verbOf(args))
-    this.#proven.add(verbOf(args))
+    const isProven = proven.has(verbOf(args))
+    proven.add(verbOf(args))
     if (isProven && options === undefined && !args.includes('-')) return tsdbHere(args, { TSDB_URL: this.url })
     return tsdb(args, { ...options, env: { TSDB_URL: this.url, ...options?.env } })
   }
