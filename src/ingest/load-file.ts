@@ -50,7 +50,8 @@ export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadR
   if (reason === undefined) return passThrough(run, reader, names, format)
   run.path = { kind: 'binary', reason: `parsed: ${reason}` }
   if (newlines) return loadRows(run, csvRows(reader.rest(), source.name, format, reader.lines, names.length), names)
-  const records = csvRows(reader.rest(), source.name, format)
+  const width = run.settings.header === false ? names.length : undefined
+  const records = csvRows(reader.rest(), source.name, format, 0, width)
   const header = run.settings.header === false ? names : headerOf(await records.next(), source.name)
   return loadRows(run, records, header)
 }

@@ -191,6 +191,14 @@ async function outcome(write: () => Promise<unknown>): Promise<Outcome> {
   }
 }
 
+test('an empty line that only a carriage return ends is a row of one column', async () => {
+  await makeTable(['date'])
+  const path = join(directory, 'return.csv')
+  writeFileSync(path, '\r2024-02-29\r')
+  const options: LoadOptions = { header: false, nullText: '', analyze: false }
+  expect(await load(database.db, name, path, options)).toMatchObject({ rowsWritten: 2 })
+})
+
 test('what any CSV comes to is what the server reads', { timeout: 600_000 }, async () => {
   let [parsed, same] = [0, 0]
   await fc.assert(

@@ -82,7 +82,7 @@ function textsOf(file: string): string[] {
 
 /** What no verb says: of options that only programs give, of settings, and of names of the server. */
 const NOT_OF_VERBS =
-  /\b(createExtension|onBatchError|onProblem|onError|spillDirectory|includeTieredData|refreshNewestFirst|yieldAfter|poolSize|maxOverflow|lockWaitMs|toArray|toJSON|executeMany|executeQuery|copyFromTable|copyOut|copyIn|queryToColumns|streamColumns|sharedConnection|setChunkTimeInterval|watchJobs|alterJob|dropChunks|fillGaps|timeBucketQuery|isNull|treatNullAsMissing|countDistinct|exportTo|jsonb?)\b|\{ in: …|\{ in:/g
+  /\b(createExtension|onBatchError|onProblem|onProgress|onError|openConnection|runJob|spillDirectory|includeTieredData|refreshNewestFirst|yieldAfter|poolSize|maxOverflow|lockWaitMs|toArray|toJSON|executeMany|executeQuery|copyFromTable|copyOut|copyIn|queryToColumns|streamColumns|sharedConnection|setChunkTimeInterval|watchJobs|alterJob|dropChunks|fillGaps|timeBucketQuery|isNull|treatNullAsMissing|countDistinct|exportTo|jsonb?)\b|\{ in: …|\{ in:/g
 
 test('no hint of the library that a verb can show speaks of an option of the library', () => {
   const source = fileURLToPath(new URL('../../../src/', import.meta.url))
