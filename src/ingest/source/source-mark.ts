@@ -32,7 +32,7 @@ export async function markOf(path: string, signal: AbortSignal | undefined): Pro
 }
 
 /**
- * Looks whether a file begins as it did when marks of it were made. About as fast as it can be read: a second for a gigabyte.
+ * Looks whether a file begins as it did when marks of it were made: a few seconds for a gigabyte.
  * @returns between which of its bytes it does not; undefined where it does
  */
 export async function changedBytes(
