@@ -6,6 +6,8 @@ import { columnsOf } from './write-update.ts'
 import { type Database, makeTable } from './write-way.ts'
 
 const batchRows = 50_000
+/** As many as make what a load does once, before and after, small. */
+const rows = 1_000_000
 const tableSql = [
   'drop table if exists bench_write',
   `create table bench_write (
@@ -21,7 +23,7 @@ const directSql = (on: boolean): string[] =>
  * What the embedded engine needs by itself, as its package opens it: COPY of ready bytes, in batches as large as ours, of the
  * same rows into the same table, in turns with ours. A machine that is slower is so for both.
  */
-export async function measureBare(db: Database, directory: string, rows: number, rounds: number): Promise<BenchResult> {
+export async function measureBare(db: Database, directory: string, rounds: number): Promise<BenchResult> {
   const bare = await PGlite.create({ dataDir: join(directory, 'bare'), extensions: { timescaledb } })
   const samples: Record<string, number[]> = {}
   const take = async (name: string, write: () => Promise<unknown>): Promise<void> => {
@@ -52,13 +54,14 @@ export async function measureBare(db: Database, directory: string, rows: number,
   } finally {
     await bare.close()
   }
-  const against = (kind: string): Measure => ({
+  const against = (kind: string, target?: number): Measure => ({
     name: `${kind} : bare engine`,
     value: ratio(samples[`beside it, ${kind}`] ?? [], samples[`bare engine, ${kind}`] ?? []),
     unit: '×',
-    target: 1.05,
+    ...(target !== undefined && { target }),
   })
-  return { samples, measures: [against('columns'), against('direct compress')] }
+  // The bare engine is given rows that are sorted already, which is as much work as its own: no target.
+  return { samples, measures: [against('columns', 1.05), against('direct compress')] }
 }
 
 type Columns = ReturnType<typeof columnsOf>

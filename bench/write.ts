@@ -67,7 +67,7 @@ async function measureDatabase(
     // On the embedded engine the rest takes so much longer that nothing of it would be seen.
     const ledger = url === undefined ? { measures: [], samples: {} } : await measureLedger(db, rounds, hypertable)
     const none = { measures: [], samples: {} }
-    const bare = url === undefined ? await measureBare(db, directory, rows, rounds) : none
+    const bare = url === undefined ? await measureBare(db, directory, Math.min(rounds, 3)) : none
     const updates = hypertable ? await measureUpdates(db, rows, rounds) : { measures: [], samples: {} }
     return {
       measures: [
@@ -174,6 +174,9 @@ function measuresOf(samples: Readonly<Record<string, number[]>>, embedded: boole
     ...against('CSV, passed through', 'psql, \\copy CSV', 1 / 0.95),
     ...against(sorted, psqlBinary, 1 / 1.9),
     ...against(declared, psqlBinary, 1 / 2.5),
-    ...(embedded ? [] : [...against(sorted, insert, 1 / 9), ...against(declared, insert, 1 / 12)]),
+    // psql does not reach the embedded engine: there, columns stand for it, which are as fast where both are.
+    ...(embedded
+      ? [...against(sorted, 'columns', 1 / 1.9), ...against(declared, 'columns', 1 / 2.5)]
+      : [...against(sorted, insert, 1 / 9), ...against(declared, insert, 1 / 12)]),
   ]
 }
