@@ -157,9 +157,10 @@ export class Client {
    * const { rowsWritten } = await db.load('loaded', [{ time: new Date(), v: 1.5 }])
    */
   async load(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadReport> {
-    heedErrors(source)
-    const { load } = await import('./ingest/load.ts')
-    return load(this.session, name, source, options)
+    return heedingErrors(source, async () => {
+      const { load } = await import('./ingest/load.ts')
+      return load(this.session, name, source, options)
+    })
   }
 
   /**
@@ -168,9 +169,10 @@ export class Client {
    * @throws UsageError where no type or time column is certain
    */
   async planLoad(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadPlan> {
-    heedErrors(source)
-    const { planLoad } = await import('./ingest/create/plan-load.ts')
-    return planLoad(this.session, name, source, options)
+    return heedingErrors(source, async () => {
+      const { planLoad } = await import('./ingest/create/plan-load.ts')
+      return planLoad(this.session, name, source, options)
+    })
   }
 
   /**
@@ -228,9 +230,10 @@ export class Client {
     options: ExportOptions = {},
   ): Promise<ExportReport> {
     const statement = toStatement(text, params, 'exportTo')
-    heedErrors(target)
-    const { exportTo } = await import('./export/export.ts')
-    return exportTo(this.session, target, statement, options)
+    return heedingErrors(target, async () => {
+      const { exportTo } = await import('./export/export.ts')
+      return exportTo(this.session, target, statement, options)
+    })
   }
 
   /**
@@ -253,8 +256,7 @@ export class Client {
    */
   async copyIn(text: string, source: CopySource, options: CopyOptions = {}): Promise<CopyInResult> {
     requireText(text, 'copyIn')
-    heedErrors(source)
-    return this.session.copyIn(text, source, options)
+    return heedingErrors(source, () => this.session.copyIn(text, source, options))
   }
 
   /**
@@ -649,7 +651,17 @@ function isRows(rows: unknown): boolean {
   return typeof rows === 'object' && rows !== null && (Symbol.iterator in rows || Symbol.asyncIterator in rows)
 }
 
-/** A stream that fails before it is read ends the process, unless somebody listens; who reads it then is told again. */
-function heedErrors(stream: unknown): void {
-  if (stream instanceof EventEmitter) stream.on('error', () => undefined)
+/**
+ * Runs what reads or writes a stream. One that fails before that listens to it would end the process; who reads it then is
+ * told again. Events that are on their way at the end are waited for.
+ */
+async function heedingErrors<T>(stream: unknown, run: () => Promise<T>): Promise<T> {
+  if (!(stream instanceof EventEmitter)) return run()
+  const heed = (): void => undefined
+  stream.on('error', heed)
+  try {
+    return await run()
+  } finally {
+    setImmediate(() => stream.off('error', heed))
+  }
 }

@@ -1,6 +1,7 @@
 import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, test } from 'vitest'
 import { avg, type Client, connect, count, type Database, max, sharedConnection, sql } from '../src/index.ts'
 import { openTestDatabase, type TestDatabase, testTarget } from './setup/database.ts'
@@ -112,6 +113,14 @@ test('a stream that fails at once is an error of the call, not the end of the pr
   expect(outcomes).toEqual(
     calls.map(() => ({ status: 'rejected', reason: expect.objectContaining({ code: 'ENOENT' }) })),
   )
+})
+
+test('standard output is given back as it was: what fails later is not kept quiet', async () => {
+  const before = process.stdout.listenerCount('error')
+  const nothing = `select * from ${sql.name(table).text} limit 0`
+  await db.exportTo(process.stdout, nothing, [], { format: 'csv', header: false })
+  await setImmediate()
+  expect(process.stdout.listenerCount('error')).toBe(before)
 })
 
 describe('reading', () => {

@@ -64,7 +64,7 @@ export class ExportSink {
     this.#head = options.gzip ? this.#packer() : out
     for (const stream of new Set([this.#out, this.#head])) {
       stream.on('error', this.#fail)
-      stream.on('drain', () => this.#wake?.())
+      stream.on('drain', this.#onDrain)
     }
     out.on('close', this.#onClose)
     options.signal?.addEventListener('abort', this.#onAbort)
@@ -120,6 +120,8 @@ export class ExportSink {
       forgetPart(this.#file.part)
     }
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    // It lives on, and what fails later is not this export's.
+    if (isStandard(this.#out)) this.#out.off('error', this.#fail).off('drain', this.#onDrain)
   }
 
   /** Leaves nothing that looks whole: the file goes, a stream is destroyed. */
@@ -188,6 +190,8 @@ export class ExportSink {
     this.#failure ??= codeOf(error) === 'ENOSPC' ? diskFull(this.#file?.path, error) : error
     this.#wake?.()
   }
+
+  readonly #onDrain = (): void => this.#wake?.()
 
   readonly #onClose = (): void => this.#fail(new UsageError('CLOSED', 'The stream was closed before the export ended.'))
 
