@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+
 let last: Promise<unknown> = Promise.resolve()
 
 /**
@@ -9,3 +11,16 @@ export function compileInTurn<T>(compile: () => Promise<T>): Promise<T> {
   last = turn.catch(() => undefined)
   return turn
 }
+
+/** How much of a function of WASM runs before V8 optimises it: the default from Node 22 on, and the most there is. */
+const tieringBudget = { usual: 13_000_000, most: 2 ** 31 - 1 }
+
+/** A module takes the budget that is set when it is made; it is the whole process's. */
+export function setTieringBudget(budget: 'usual' | 'most'): void {
+  setFlagsFromString(`--wasm-tiering-budget=${tieringBudget[budget]}`)
+}
+
+/** Whoever runs node with such options knows better; and they could not be put back. */
+export const hasWasmOptions: boolean = /--(no-)?(wasm|liftoff)/.test(
+  [...process.execArgv, process.env['NODE_OPTIONS']].join(' '),
+)

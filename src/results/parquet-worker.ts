@@ -1,8 +1,8 @@
 /** The thread of parquet-thread.ts: opens one file to be read, or makes one, and answers one request after another. */
 import { open, readFile } from 'node:fs/promises'
-import { setFlagsFromString } from 'node:v8'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { ParquetFile, ReaderOptions, RecordBatch } from 'parquet-wasm/esm'
+import { setTieringBudget } from '../embedded/compile-turn.ts'
 import { PageChecksums } from './parquet-checksum.ts'
 import { FileBlob, FileChanged, freeBuffers } from './parquet-file.ts'
 import type { ParquetAnswer, ParquetModules, ParquetReply, ParquetRequest, ParquetStart } from './parquet-thread.ts'
@@ -160,27 +160,23 @@ class ParquetWorker {
   }
 }
 
-/** How much of a function runs before V8 optimises it: the most, and what it is from Node 22 on. */
-const tieringBudget = { most: 2 ** 31 - 1, usual: 13_000_000 }
-
 /** A section without meaning: V8 knows the same bytes again, with the code it has for them. */
 const otherBytes = Buffer.of(0, 2, 1, 0x70)
 
 /**
- * Compiles the library. V8's optimised code, with what it takes to make it, is 60 MB, more than most row groups, and gains
- * nothing where a file is read; where one is written it saves a fifth of the time.
- * @param plain - with little of it. A module takes the flag, which is the whole process's, when it is made: nothing else is
- * to be compiled meanwhile.
+ * Compiles the library. V8's optimised code, with what it takes to make it, needs more memory than most row groups, and gains
+ * nothing where a file is read; where one is written it saves time.
+ * @param plain - with little of it; nothing else is to be compiled meanwhile
  */
 async function compile(plain: boolean): Promise<WebAssembly.Module> {
   const path = new URL(import.meta.resolve('parquet-wasm/esm/parquet_wasm_bg.wasm'))
   if (!plain) return WebAssembly.compile(await readFile(path))
   const bytes = await readBefore(path, otherBytes)
-  setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.most}`)
+  setTieringBudget('most')
   try {
     return new WebAssembly.Module(bytes)
   } finally {
-    setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.usual}`)
+    setTieringBudget('usual')
     freeBuffers([bytes.buffer])
   }
 }
