@@ -17,8 +17,8 @@ export abstract class LazyRow {
   abstract get size(): number
   /** The values, made anew. */
   abstract values(): readonly unknown[]
-  /** The line of the source it begins in, from 1. */
-  line = 0
+  /** The line of the source it begins in, from 1; undefined where it is not known. */
+  line: number | undefined
 }
 
 /** What a source could not make a row of. */
