@@ -123,6 +123,8 @@ export class SpillLog {
       await this.#takeBack(added)
       added.length = 0
     }
+    // Not before: until then they are in memory, and rows are in one place.
+    for (const { lane, rows } of added) this.#rows[lane] += rows
     this.#unsure = false
     const error = failure === undefined ? undefined : spillError(failure)
     return error === undefined ? { taken: added.length } : { taken: added.length, error }
@@ -266,7 +268,6 @@ export class SpillLog {
     }
     const spilled = { offset: file.size, length, importId, number, lane, rows, since }
     file.batches.push(spilled)
-    this.#rows[lane] += rows
     file.size += length
     return spilled
   }
@@ -276,7 +277,7 @@ export class SpillLog {
       const first = file.batches.findIndex((one) => added.includes(one))
       if (first < 0) continue
       file.size = file.batches[first]?.offset ?? file.size
-      for (const { lane, rows } of file.batches.splice(first)) this.#rows[lane] -= rows
+      file.batches.splice(first)
       await this.#cut(file)
     }
   }
