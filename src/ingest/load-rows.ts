@@ -4,7 +4,14 @@ import type { TableDescription } from '../catalog/column.ts'
 import type { RowBatch } from './batch.ts'
 import { type OrderPlan, orderPlan } from './compressed/order-check.ts'
 import { conflictRule } from './conflict.ts'
-import { type InputRow, LazyRow, type TableEncoder, UnreadableRow, writable } from './encode/encoder.ts'
+import {
+  type ColumnRows,
+  type InputRow,
+  LazyRow,
+  type TableEncoder,
+  UnreadableRow,
+  writable,
+} from './encode/encoder.ts'
 import { layoutEncoder } from './encode/layout.ts'
 import type { LoadReport, LoadSettings } from './load-option.ts'
 import type { LoadRun } from './load-run.ts'
@@ -38,7 +45,10 @@ export async function loadRows(
       first,
       rows: rows.length,
       write: (buffer, row) => encoder.row(buffer, rows[row] ?? [], first + row),
-      valueAt: (row, column) => encoder.valueOf(rows[row] ?? [], column),
+      valuesOf: (column) => {
+        const valueAt = encoder.valueReader(column)
+        return (row) => valueAt(rows[row] ?? [])
+      },
       source: (row) => originalOf(rows[row]),
     }
     return { batch, sender }
@@ -69,12 +79,12 @@ export async function loadColumns(run: LoadRun, columns: Map<string, ColumnSourc
   const { settings, table } = run
   const encoder = layoutEncoder(table, [...columns.keys()], settings)
   const { sender } = await prepare(run, encoder)
-  const write = encoder.fromColumns(columns)
+  const writers = encoder.fromColumns(columns, settings)
   const total = columns.values().next().value?.length ?? 0
   const size = rowBytes(columns, total)
   return run.drive(ranges(total, settings, run, size), async ({ first, rows }) => ({
     sender,
-    batch: columnBatch(encoder, columns, { first, offset: first, rows }, write),
+    batch: columnBatch(encoder, columns, { first, offset: first, rows }, writers),
   }))
 }
 
@@ -120,7 +130,7 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
   let prepared: { readonly encoder: TableEncoder; readonly sender: Sender } | undefined
   let group: RowGroup | undefined
   let columns: ReadonlyMap<string, ColumnSource> = new Map()
-  let write: ReturnType<TableEncoder['fromColumns']> | undefined
+  let writers: ColumnRows | undefined
   run.path = { kind: 'binary', reason: 'Parquet is read by columns' }
   const { size } = await stat(path)
   // Not read from front to back: what was read so far is as good as all of it.
@@ -132,14 +142,14 @@ export async function loadParquet(run: LoadRun, path: string): Promise<LoadRepor
     const names = from.columns.map(({ name }) => name)
     prepared ??= await prepare(run, layoutEncoder(table, names, settings))
     const { encoder, sender } = prepared
-    if (group !== from || write === undefined) {
+    if (group !== from || writers === undefined) {
       columns = arrowSources(encoder, from.columns, settings)
-      write = encoder.fromColumns(columns)
+      writers = encoder.fromColumns(columns, settings)
     }
     group = from
     return {
       sender,
-      batch: columnBatch(encoder, columns, { first: from.first + first, offset: first, rows }, write),
+      batch: columnBatch(encoder, columns, { first: from.first + first, offset: first, rows }, writers),
     }
   })
 }
@@ -173,14 +183,18 @@ function columnBatch(
   encoder: TableEncoder,
   columns: ReadonlyMap<string, ColumnSource>,
   { first, offset, rows }: { readonly first: number; readonly offset: number; readonly rows: number },
-  write: ReturnType<TableEncoder['fromColumns']>,
+  { write, writeAll }: ColumnRows,
 ): RowBatch {
   const sources = new Map(encoder.columns.map(({ name }, at) => [name, columns.get(encoder.propertyOf(at) ?? '')]))
   return {
     first,
     rows,
     write: (buffer, row) => write(buffer, offset + row, first + row),
-    valueAt: (row, column) => sources.get(column)?.get(offset + row),
+    writeAll: (buffer, order) => writeAll(buffer, order, offset),
+    valuesOf: (column) => {
+      const get = sources.get(column)?.get
+      return (row) => get?.(offset + row)
+    },
     source: (row) => Object.fromEntries([...columns].map(([name, source]) => [name, source.get(offset + row)])),
   }
 }

@@ -5,6 +5,7 @@ import type { Session } from '../connection/session.ts'
 import { BatchError, type QueryError } from '../errors.ts'
 import { invalidOption } from '../sql/option.ts'
 import { sql } from '../sql/template.ts'
+import { BlockPool } from '../wire/copy-buffer.ts'
 import { type EncodedBatch, encodeBatch, type RejectedRow, type RowBatch } from './batch.ts'
 import { decided, type SkippedPart } from './batch-decision.ts'
 import { LoadCompression } from './compressed/load-compression.ts'
@@ -17,7 +18,7 @@ import { explainFailure, mayPass, pause } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import { isRowFailure } from './row-failure.ts'
-import type { Delivery, Sender } from './sender.ts'
+import type { BatchOrder, Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
 import type { SourceMark } from './source/source-mark.ts'
 import { Verification, type VerifyReport } from './verify/verify.ts'
@@ -75,6 +76,7 @@ export class LoadRun {
   readonly #meter = new LoadMeter()
   readonly #deadLetters: DeadLetterFile | undefined
   readonly #inFlight = new InFlight()
+  readonly #blocks = new BlockPool()
   #verification: Verification | undefined
   #verified: VerifyReport | undefined
   #skipped: SkippedBatch[] = []
@@ -184,13 +186,21 @@ export class LoadRun {
   ): () => Promise<Delivery> {
     // Only the first sending is in its place in the order.
     let order = this.compression.order(encoded)
-    return () => {
+    let sendings = 0
+    const send = (tx: Session, place?: BatchOrder): Promise<Delivery> => {
+      sendings++
+      return sender.send(tx, batch, encoded, handedOver, place)
+    }
+    return async () => {
       const own = order
       order = undefined
-      return this.#deliver((tx) => sender.send(tx, batch, encoded, handedOver, own), window).catch((error: unknown) => {
+      const delivery = await this.#deliver((tx) => send(tx, own), window).catch((error: unknown) => {
         if (!(error instanceof OrderDoubt)) throw error
-        return this.#deliver((tx) => sender.send(tx, batch, encoded, handedOver), window)
+        return this.#deliver((tx) => send(tx), window)
       })
+      // After another sending its connection may still hold some of the bytes.
+      if (sendings === 1) this.#blocks.give(encoded.blocks)
+      return delivery
     }
   }
 
@@ -283,7 +293,13 @@ export class LoadRun {
     const { onBadRow } = this.settings
     const reject =
       onBadRow === undefined || onBadRow === 'stop' ? undefined : (row: RejectedRow): void => void rejected.push(row)
-    return encodeBatch(batch, { ...this.settings, ...this.compression.encoding(sender), target: this.target, reject })
+    return encodeBatch(batch, {
+      ...this.settings,
+      ...this.compression.encoding(sender),
+      target: this.target,
+      reject,
+      pool: this.#blocks,
+    })
   }
 
   /** Waits until a connection is free for the next batch. */

@@ -112,7 +112,10 @@ class PieceParser {
         }
         encoder.row(buffer, fields, row)
       },
-      valueAt: (row, column) => encoder.valueOf(records[row] ?? [], column),
+      valuesOf: (column) => {
+        const valueAt = encoder.valueReader(column)
+        return (row) => valueAt(records[row] ?? [])
+      },
       source: (row) => records[row]?.values(),
     }
   }

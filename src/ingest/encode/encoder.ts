@@ -4,7 +4,8 @@ import { formatName } from '../../sql/identifier.ts'
 import { nearest } from '../../sql/nearest.ts'
 import { bindValue } from '../../wire/bind-value.ts'
 import { CopyBuffer } from '../../wire/copy-buffer.ts'
-import { type ColumnSource, sourceWriter } from '../source/column-source.ts'
+import { type ColumnSource, type FieldWriter, fieldWriter, sourceWriter } from '../source/column-source.ts'
+import { ColumnWriter } from './column-writer.ts'
 import { kindOf, Misfit, type ValueOptions, type ValueWriter } from './value.ts'
 import { valueWriter } from './value-writer.ts'
 
@@ -53,6 +54,18 @@ export interface RowLayout {
   readonly constants: readonly { readonly column: EncodedColumn; readonly value: unknown }[]
 }
 
+/** Writes rows of columns by their numbers. */
+export interface ColumnRows {
+  /** @param index - the row's number in the source @throws BatchError */
+  readonly write: (buffer: CopyBuffer, row: number, index: number) => void
+  /**
+   * Many of them at once.
+   * @param order - the rows, counted from `first`
+   * @throws Misfit for a value that does not fit, after which what was written is of no use; {@link write} says which it is
+   */
+  readonly writeAll: (buffer: CopyBuffer, order: ArrayLike<number>, first: number) => void
+}
+
 /**
  * Writes rows of one table in COPY's binary format.
  *
@@ -86,13 +99,20 @@ export class TableEncoder {
     return this.#layout.properties[at]
   }
 
-  /** The value of a column in a row; undefined for a column that the rows do not have. */
-  valueOf(row: InputRow, name: string): unknown {
+  /** Reads the value of a column in a row; undefined for a column that the rows do not have. */
+  valueReader(name: string): (row: InputRow) => unknown {
+    const { places, properties, constants } = this.#layout
     const at = this.#own.findIndex((column) => column.name === name)
-    if (at < 0) return this.#layout.constants.find(({ column }) => column.name === name)?.value
-    const values = row instanceof LazyRow ? row.values() : row
-    if (Array.isArray(values)) return values[this.#layout.places[at] ?? 0]
-    return (row as Readonly<Record<string, unknown>>)[this.#layout.properties[at] ?? '']
+    if (at < 0) {
+      const value = constants.find(({ column }) => column.name === name)?.value
+      return () => value
+    }
+    const place = places[at] ?? 0
+    const property = properties[at] ?? ''
+    return (row) => {
+      const values = row instanceof LazyRow ? row.values() : row
+      return Array.isArray(values) ? values[place] : (row as Readonly<Record<string, unknown>>)[property]
+    }
   }
 
   /** Writes one row. @param index - its number in the source, from 0 @throws BatchError */
@@ -105,23 +125,29 @@ export class TableEncoder {
     if (this.#constants.length > 0) this.#append(buffer)
   }
 
-  /** Writers of a row by its number, for columns given one by one. */
-  fromColumns(sources: ReadonlyMap<string, ColumnSource>): (buffer: CopyBuffer, row: number, index: number) => void {
-    const own = this.#own.length
-    const writers = this.#own.map((column, at) => {
+  /** For columns given one by one. */
+  fromColumns(sources: ReadonlyMap<string, ColumnSource>, options: ValueOptions): ColumnRows {
+    const fields = this.#own.map((column, at) => {
       const source = sources.get(this.#layout.properties[at] ?? '')
       if (source === undefined) throw new UsageError('INVALID_VALUE', `There is no data for column ${column.name}`)
-      return sourceWriter(column, source)
+      return sourceWriter(column, source, options)
     })
-    return (buffer, row, index) => {
-      buffer.int16(this.columns.length)
-      let at = 0
-      try {
-        for (; at < own; at++) writers[at]?.(buffer, row)
-      } catch (error) {
-        throw this.#misfit(error, at, index)
-      }
-      if (this.#constants.length > 0) this.#append(buffer)
+    const append: FieldWriter = (buffer) => this.#append(buffer)
+    const constants = this.#constants.length > 0 ? [append] : []
+    const all = new ColumnWriter(this.columns.length, [...fields, ...constants])
+    const writers = fields.map(fieldWriter)
+    return {
+      write: (buffer, row, index) => {
+        buffer.int16(this.columns.length)
+        let at = 0
+        try {
+          for (; at < writers.length; at++) writers[at]?.(buffer, row)
+        } catch (error) {
+          throw this.#misfit(error, at, index)
+        }
+        for (const constant of constants) constant(buffer, row)
+      },
+      writeAll: (buffer, order, first) => all.write(buffer, order, first),
     }
   }
 

@@ -1,22 +1,22 @@
 /** Columns of Parquet files as a load takes them: common types are written from Arrow's memory, without a value for each. */
-import {
-  type ArrowForm,
-  type ArrowPiece,
-  type ArrowUnit,
-  PiecePlace,
-  type ReadColumn,
-  toMicros,
-} from '../../results/arrow-read.ts'
+import { type ArrowForm, type ArrowPiece, PiecePlace, type ReadColumn } from '../../results/arrow-read.ts'
 import { formatTimestamp } from '../../sql/timestamp.ts'
 import { zoneOffset } from '../encode/time-zone.ts'
 import { Misfit, type ValueOptions } from '../encode/value.ts'
-import { writeMicroseconds } from '../encode/value-time.ts'
-import { type ColumnSource, type FieldWriter, float8, high, int4, int8 } from './column-source.ts'
+import {
+  type ColumnSource,
+  type FieldWriter,
+  type FixedField,
+  fieldWriter,
+  float8,
+  int4,
+  int8,
+  time,
+  timeTypes,
+} from './column-source.ts'
 import { unreadableColumn } from './parquet.ts'
 
 const texts = new Set(['textrecv', 'varcharrecv', 'bpcharrecv', 'namerecv', 'citextrecv', 'enum_recv'])
-const times = new Set(['timestamptz_recv', 'timestamp_recv'])
-const twoTo32 = 4294967296
 
 /**
  * A column on its way into one of the server's.
@@ -38,9 +38,10 @@ export function arrowSource(column: ReadColumn, receive: string | undefined, opt
       if (writers.length < pieces.length) return undefined
       if (writers.length <= 1) return writers[0]
       const place = new PiecePlace(pieces)
+      const fields = writers.map(fieldWriter)
       return (buffer, row) => {
         place.seek(row)
-        writers[place.piece]?.(buffer, place.index)
+        fields[place.piece]?.(buffer, place.index)
       }
     },
   }
@@ -66,10 +67,11 @@ function pieceWriter(
   form: ArrowForm,
   into: string,
   zone: string | undefined,
-): FieldWriter | undefined {
+): FieldWriter | FixedField | undefined {
+  const toUtc = zone === undefined ? undefined : (micros: bigint) => inUtc(micros, zone)
   const write = (() => {
     if (form.kind === 'timestamp') {
-      return times.has(into) && values instanceof BigInt64Array ? time(values, form.unit, zone) : undefined
+      return timeTypes.has(into) && values instanceof BigInt64Array ? time(values, form.unit, toUtc) : undefined
     }
     if (form.kind === 'text') {
       const plain = values instanceof Uint8Array && offsets instanceof Int32Array
@@ -85,31 +87,11 @@ function pieceWriter(
     return into === 'int4recv' && plain ? int4(values) : undefined
   })()
   if (write === undefined || validity === undefined) return write
+  const field = fieldWriter(write)
   return (buffer, row) => {
     if (((validity[row >> 3] ?? 0) & (1 << (row & 7))) === 0) buffer.null()
-    else write(buffer, row)
+    else field(buffer, row)
   }
-}
-
-/** Times are read by halves, as numbers where those are exact: a bigint is an allocation. */
-function time(values: BigInt64Array, unit: ArrowUnit, zone: string | undefined): FieldWriter {
-  const words = new Int32Array(values.buffer, values.byteOffset, values.length * 2)
-  const rough = roughMicros[unit]
-  const exact = toMicros(unit)
-  return (buffer, row) => {
-    const number = rough(words[row * 2 + high] ?? 0, (words[row * 2 + 1 - high] ?? 0) >>> 0)
-    const micros = Math.abs(number) < 2 ** 52 ? number : exact(values[row] ?? 0n)
-    writeMicroseconds(buffer, zone === undefined ? micros : inUtc(BigInt(micros), zone))
-  }
-}
-
-/** Microseconds by unit from the halves of a count, exact within ±2^52; nanoseconds are cut down as by {@link toMicros}. */
-const roughMicros: Readonly<Record<ArrowUnit, (high: number, low: number) => number>> = {
-  s: (high, low) => (high * twoTo32 + low) * 1_000_000,
-  ms: (high, low) => (high * twoTo32 + low) * 1000,
-  us: (high, low) => high * twoTo32 + low,
-  // 2^32 is 4,294,967 thousands and 296.
-  ns: (high, low) => high * 4_294_967 + Math.floor((high * 296 + low) / 1000),
 }
 
 /** The time at which the clocks of a zone show one. */

@@ -72,8 +72,9 @@ export class Verification {
   /** To be called before a batch is sent: notes what its ranges hold. */
   async before(session: Session, batch: RowBatch): Promise<void> {
     const keys = new Set<string>()
+    const keyOf = this.#keyOf(batch)
     for (let row = 0; row < batch.rows; row++) {
-      const key = this.#keyOf(batch, row)
+      const key = keyOf(row)
       if (key !== undefined && !this.#ranges.has(key)) keys.add(key)
     }
     for (const key of keys) {
@@ -85,14 +86,14 @@ export class Verification {
 
   /** Counts the rows of a batch that is written. @param rejected - rows by their number in the source */
   add(batch: RowBatch, rejected: ReadonlySet<number>): void {
+    const keyOf = this.#keyOf(batch)
+    const values = this.#columns.map(({ name }) => batch.valuesOf(name))
     for (let row = 0; row < batch.rows; row++) {
       if (rejected.has(batch.first + row)) continue
-      const range = this.#ranges.get(this.#keyOf(batch, row) ?? anyTime)
+      const range = this.#ranges.get(keyOf(row) ?? anyTime)
       if (range === undefined) continue
       range.rows++
-      this.#columns.forEach(({ name }, at) => {
-        range.columns[at]?.add(batch.valueAt(row, name))
-      })
+      values.forEach((valueAt, at) => void range.columns[at]?.add(valueAt(row)))
     }
   }
 
@@ -113,13 +114,16 @@ export class Verification {
   }
 
   /** The range of a row; undefined for a row that cannot be read, which is not written either. */
-  #keyOf(batch: RowBatch, row: number): string | undefined {
+  #keyOf(batch: RowBatch): (row: number) => string | undefined {
     const { column, keyOf } = this.#cut
-    if (column === undefined) return anyTime
-    try {
-      return keyOf(batch.valueAt(row, column))
-    } catch {
-      return undefined
+    if (column === undefined) return () => anyTime
+    const valueAt = batch.valuesOf(column)
+    return (row) => {
+      try {
+        return keyOf(valueAt(row))
+      } catch {
+        return undefined
+      }
     }
   }
 

@@ -48,7 +48,7 @@ export function rowsOf(batch: WriterBatch): RowBatch {
       const at = buffer.reserve(part.length)
       buffer.bytes.set(part, at)
     },
-    valueAt: () => undefined,
+    valuesOf: () => () => undefined,
     source: (row) => {
       lines ??= batch.sources.toString('utf8').split('\n')
       const line = lines[row] ?? ''

@@ -171,7 +171,7 @@ export class RowCollector {
   #laneOf({ encoder }: Layout, row: InputRow): Lane {
     const { target, settings } = this.#rules
     if (this.ranges.length === 0 || target.time === undefined) return 'live'
-    const time = timeKey(target, encoder.valueOf(row, target.time.column), settings)
+    const time = timeKey(target, encoder.valueReader(target.time.column)(row), settings)
     return this.ranges.some(({ start, end }) => time >= start && time < end) ? 'late' : 'live'
   }
 
