@@ -389,6 +389,7 @@ async function main(port: MessagePort, start: WorkerStart): Promise<void> {
   }
   let engine: EngineHandle | undefined
   const hook = engineHook({
+    dataDirectory: start.dataDirectory,
     fsync: start.durability === 'fsync',
     clock: start.clock,
     onInstance: (handle) => {

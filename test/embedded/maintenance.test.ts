@@ -95,3 +95,37 @@ test('a CHECKPOINT that failed is made up for soon, also when nothing more is wr
   renameSync(`${needed}.away`, needed)
   await expect.poll(redo, { timeout: 15_000, interval: 200 }).not.toBe(before)
 }, 60_000)
+
+test('space of deleted rows is used again, also after the directory was opened anew', async () => {
+  const place = join(directory, 'reused')
+  const options = { durability: 'process', onProgress: () => undefined } as const
+  const megabytes = `select (pg_relation_size('reused') / 1048576.0)::float8 as heap,
+    (pg_relation_size('reused_time') / 1048576.0)::float8 as index`
+  const fill =
+    "insert into reused select '2025-01-01'::timestamptz + i * interval '1 s' from generate_series(1, 50000) i"
+  let first: Record<string, unknown> | undefined
+  for (let opened = 0; opened < 2; opened++) {
+    await using own = await connect(`embedded:${place}`, options)
+    if (opened === 0) {
+      await own.executeQuery('create table reused (time timestamptz not null)')
+      await own.executeQuery('create index reused_time on reused (time)')
+      await own.executeQuery(fill)
+      first = (await own.executeQuery(megabytes)).rows[0]
+    }
+    await own.executeQuery('delete from reused')
+    // Pages of an index that one VACUUM empties are free to the next, once there is a younger transaction.
+    for (const text of [
+      'vacuum (truncate false) reused',
+      'select pg_current_xact_id()',
+      'vacuum (truncate false) reused',
+    ]) {
+      await own.executeQuery(text)
+    }
+    expect(readdirSync(join(place, 'pgdata/base/1')).some((name) => name.endsWith('_fsm'))).toBe(true)
+    // Without their maps of free space, both would be twice as large.
+    await own.executeQuery(fill)
+    const [again] = (await own.executeQuery(megabytes)).rows
+    expect(again).toEqual({ heap: first?.['heap'], index: expect.any(Number) })
+    expect(again?.['index']).toBeLessThan(1.1 * Number(first?.['index']))
+  }
+})
