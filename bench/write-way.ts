@@ -83,9 +83,10 @@ export function ourWays(db: Database, files: Files, rows: number): Record<string
     'columns, direct compress, declared sorted, 2 connections': load(columns, { ...direct, parallel: 2 }),
     objects: load(objects, plain),
     'objects, direct compress, declared sorted': load(objects, direct),
-    'CSV, passed through': load(files.csv, plain),
-    'CSV, passed through, 2 connections': load(files.csv, { ...plain, parallel: 2 }),
-    'CSV, parsed': load(files.csv, { ...plain, onBadRow: 'skip' }),
+    // Passed through where there is a server, parsed for the embedded engine.
+    CSV: load(files.csv, plain),
+    'CSV, 2 connections': load(files.csv, { ...plain, parallel: 2 }),
+    'CSV, parsed, bad rows left out': load(files.csv, { ...plain, onBadRow: 'skip' }),
     Parquet: load(files.parquet, plain),
     'Parquet, direct compress, declared sorted': load(files.parquet, direct),
     'insert of 10,000 objects': async () => {
