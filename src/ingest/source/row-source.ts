@@ -1,6 +1,7 @@
 import { cancelledError } from '../../connection/server-error.ts'
 import { UsageError } from '../../errors.ts'
 import { type InputRow, LazyRow } from '../encode/encoder.ts'
+import { Pace } from '../pace.ts'
 import { type ColumnSource, type ColumnsInput, columnSources } from './column-source.ts'
 
 /** Rows as objects by column name, or arrays in the order of `columns`. */
@@ -53,6 +54,9 @@ export async function* rowChunks(
   }
 }
 
+/** Rows between two looks at the clock. */
+const sliceRows = 256
+
 interface Taker {
   next(limits: ChunkLimits): Promise<InputRow[]>
   close(): Promise<void>
@@ -64,7 +68,9 @@ function syncTaker(source: Iterable<InputRow>): Taker {
   return {
     next: async ({ batchRows, batchBytes }) => {
       const rows: InputRow[] = []
+      const pace = new Pace()
       for (let bytes = 0; rows.length < batchRows && bytes < batchBytes; ) {
+        if (rows.length % sliceRows === 0) await pace.turn()
         const { done, value } = iterator.next()
         if (done === true) {
           ended = true
@@ -88,7 +94,9 @@ function asyncTaker(source: AsyncIterable<InputRow>, signal: AbortSignal | undef
   return {
     next: async ({ batchRows, batchBytes }) => {
       const rows: InputRow[] = []
+      const pace = new Pace()
       for (let bytes = 0; rows.length < batchRows && bytes < batchBytes; ) {
+        if (rows.length % sliceRows === 0) await pace.turn()
         const next = iterator.next()
         const { done, value } = aborted === undefined ? await next : await Promise.race([next, aborted.promise])
         if (done === true) {
