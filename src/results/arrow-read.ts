@@ -49,6 +49,7 @@ export function readArrow(streams: readonly Uint8Array[]): readonly ReadColumn[]
         throw new UsageError('INVALID_VALUE', `There are two columns ${JSON.stringify(name)}`)
       }
       const batches: readonly Batch<unknown>[] = table.getChild(name).data
+      for (const batch of batches) keepMarks(batch)
       const known = columns.get(name)
       if (known === undefined) columns.set(name, { type, batches: [...batches] })
       else known.batches.push(...batches)
@@ -66,6 +67,25 @@ export function readArrow(streams: readonly Uint8Array[]): readonly ReadColumn[]
       get: reader(column, type),
     }
   })
+}
+
+/** Makes a batch, and what is in it, give texts as they are: the library drops a byte order mark that one begins with. */
+function keepMarks(batch: Batch<unknown>): void {
+  const { type, values, offsets } = batch
+  if ((type.typeId === Type.Utf8 || type.typeId === Type.LargeUtf8) && values instanceof Uint8Array) {
+    const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength)
+    batch.value = (row) => bytes.toString('utf8', Number(offsets[row]), Number(offsets[row + 1]))
+  } else if (type.typeId === Type.Utf8View && 'view' in batch && typeof batch.view === 'function') {
+    const view = batch.view.bind(batch)
+    batch.value = (row) => Buffer.from(view(row)).toString('utf8')
+  } else if ('setDictionary' in batch && typeof batch.setDictionary === 'function' && 'dictionary' in batch) {
+    const { dictionary } = batch
+    if (!(dictionary instanceof Column)) return
+    for (const words of dictionary.data) keepMarks(words)
+    // Another one: this one's words are read already.
+    batch.setDictionary(new Column([...dictionary.data], dictionary.type))
+  }
+  for (const child of batch.children ?? []) keepMarks(child)
 }
 
 const units: Readonly<Record<number, ArrowUnit>> = {

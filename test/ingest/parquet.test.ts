@@ -4,7 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { columnFromArray, Table, tableFromColumns, tableToIPC } from '@uwdata/flechette'
+import {
+  columnFromArray,
+  dictionary,
+  list as listOf,
+  struct,
+  Table,
+  tableFromColumns,
+  tableToIPC,
+  utf8,
+} from '@uwdata/flechette'
 import { Table as ParquetTable, writeParquet } from 'parquet-wasm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TimescaleError } from '../../src/errors.ts'
@@ -332,4 +341,21 @@ test('real flights', { timeout: 60_000 }, async () => {
   )
   expect(rows[0]).toMatchObject({ first: '2001-01-01 00:01:00' })
   expect(Number(rows[0]?.['n'])).toBeGreaterThanOrEqual(written)
+})
+
+test('texts that begin with a byte order mark keep it, in lists, structs and dictionaries too', async () => {
+  const path = join(directory, 'marks.parquet')
+  const value = { t: '\ufeffa', list: ['\ufeff', '\ufeffb'], document: { key: '\ufeffc' }, word: '\ufeffd' }
+  const table = tableFromColumns({
+    t: columnFromArray([value.t, ''], utf8()),
+    list: columnFromArray([value.list, null], listOf(utf8())),
+    document: columnFromArray([value.document, null], struct({ key: utf8() })),
+    word: columnFromArray([value.word, null], dictionary(utf8())),
+  })
+  writeFileSync(path, writeParquet(ParquetTable.fromIPCStream(tableToIPC(table, {}) ?? new Uint8Array())))
+  const name = { schema: database.schema, name: 'Ma "rks' }
+  await database.db.query(sql`create table ${sql.name(name)} (t text, list text[], document jsonb, word text)`)
+  await load(database.db, name, path, { verify: true })
+  const { rows } = await database.db.query(sql`select * from ${sql.name(name)} order by t desc`)
+  expect(rows[0]).toEqual(value)
 })

@@ -308,3 +308,18 @@ test('a file in which every batch needs the server is not parsed for long', asyn
   expect(report).toMatchObject({ rowsWritten: lines * 3 })
   if (parses) expect(report.path.reason).toMatch(/; \d+ batches passed through: Column "c 0"/)
 })
+
+test('a text that begins with a byte order mark keeps it, in the first field of the first row too', async () => {
+  await makeTable(['text', 'text[]'])
+  const path = join(directory, 'mark.csv')
+  writeFileSync(path, '\ufeffc 0,c 1\n\ufeff,{\ufeff}\n\ufeffa,"{""\ufeffb""}"\n')
+  const expected = [
+    { first: '\ufeff', second: '\ufeff' },
+    { first: '\ufeffa', second: '\ufeffb' },
+  ]
+  for (const options of [{}, { verify: true }, { onBadRow: 'skip' }] as const) {
+    await run(`truncate ${table}`)
+    await load(database.db, name, path, options)
+    expect((await run(`select "c 0" as first, "c 1"[1] as second from ${table}`)).rows).toEqual(expected)
+  }
+})

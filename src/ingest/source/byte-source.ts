@@ -271,11 +271,12 @@ async function* asUtf8(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 /**
- * The text of UTF-8 bytes, without a byte order mark.
+ * The text of UTF-8 bytes, without a byte order mark at the start of the source; after that it belongs to a text.
+ * @param linesBefore - how many lines of the source come before them
  * @throws UsageError INVALID_VALUE for bytes that are no UTF-8, which would be replaced silently
  */
 export async function* decode(source: AsyncIterable<Buffer>, name: string, linesBefore = 0): AsyncGenerator<string> {
-  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: linesBefore > 0 })
   let lines = linesBefore
   let tail: Buffer = Buffer.alloc(0)
   for await (const chunk of source) {
