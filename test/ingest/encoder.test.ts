@@ -369,7 +369,10 @@ test.each<[string, unknown, string]>([
   ['int4[]', [[1], [2, 3]], 'not equally long'],
   ['int4[]', [[1], 2], 'not nested equally deep'],
   ['int4[]', '{1,2', 'a text that is no array'],
-  ['text[]', '{a, b}', 'a text that is no array'],
+  ['int4[]', '{1},{2}', 'a text that is no array'],
+  ['int4[]', '{1,}', 'a text that is no array'],
+  ['text[]', 'secret {a}', 'a text that is no array'],
+  ['text[]', '{'.repeat(100_000), 'a text that is no array'],
 ])('%s refuses its misfit %#: row, column, type and kind are named, not the value', async (type, value, kind) => {
   const failure = await through(type, [null, value]).catch((error: unknown) => error)
   expect(failure).toMatchObject({ code: 'BATCH_FAILED', row: 1 })
@@ -377,6 +380,53 @@ test.each<[string, unknown, string]>([
   expect(message).toContain('Row 1: Column "V al" (')
   expect(message).toContain(kind)
   expect(message).not.toContain('secret')
+})
+
+test('a text for an array is what the server reads in it, or refused', async () => {
+  const { db, schema } = database
+  const read = sql`${sql.column(schema)}."Re ad"`
+  await db.query(sql`create function ${read}(v text) returns text language plpgsql as
+    'begin return v::text[]; exception when others then return null; end'`)
+  await db.query(sql`create table ${sql.column(schema)}."Lists" (v text[])`)
+  const encoder = tableEncoder(await readTable(db, { schema, name: 'Lists' }), ['v'])
+  const part = fc.constantFrom(
+    '{',
+    '}',
+    ',',
+    '"',
+    '\\\\',
+    '\\"',
+    ' ',
+    '\n',
+    'NULL',
+    'null',
+    'a',
+    '\u00a0',
+    '\ufeff',
+    '1',
+  )
+  const list = fc
+    .array(fc.oneof(part, fc.constantFrom('nUll', '"NULL"', '""', 'a b', '"a,b"', '{a}', ' "\\" \\\\"')))
+    .map((all) => `{${all.join(',')}}`)
+  const loose = fc.array(part, { maxLength: 8 }).map((all) => `{${all.join('')}}`)
+  const texts = fc.sample(fc.oneof(list, loose), { numRuns: 3000, seed: 11 })
+  const { rows } = await db.query<{ v: string | null }>(
+    sql`select ${read}(v) as v from unnest(${texts}::text[]) with ordinality u(v, n) order by n`,
+  )
+  const taken = texts.flatMap((text, at) => {
+    try {
+      encoder.row(new CopyBuffer(), [text], at)
+      return [{ text, expected: rows[at]?.v }]
+    } catch {
+      return []
+    }
+  })
+  expect(taken.length).toBeGreaterThan(500)
+  const written = await through(
+    'text[]',
+    taken.map(({ text }) => text),
+  )
+  expect(written.map((v, at) => [taken[at]?.text, v])).toEqual(taken.map(({ text, expected }) => [text, expected]))
 })
 
 describe('a table', () => {

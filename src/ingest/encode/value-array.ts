@@ -1,9 +1,7 @@
 import type { ColumnType } from '../../catalog/column.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
-import { parseArray } from '../../wire/text-type.ts'
+import { maxDimensions, parseArrayText } from './array-text.ts'
 import { kindOf, Misfit, type ValueWriter } from './value.ts'
-
-const maxDimensions = 6
 
 /** Arrays, nested as in the server's (every list of one level as long as the others), typed arrays, and the server's text. */
 export function arrayWriter(type: ColumnType, element: ValueWriter): ValueWriter {
@@ -27,19 +25,10 @@ function toList(value: unknown): readonly unknown[] {
     return Array.from(value as unknown as Iterable<number | bigint>)
   }
   if (typeof value !== 'string') throw new Misfit(kindOf(value))
-  const text = value.trim()
-  if (!text.startsWith('{') || !text.endsWith('}') || looseSpace.test(text.replaceAll(quoted, '""'))) {
-    throw new Misfit('a text that is no array such as {1,2}')
-  }
-  try {
-    return parseArray(text, (item) => item, '', ',')
-  } catch {
-    throw new Misfit('a text that is no array such as {1,2}')
-  }
+  const items = parseArrayText(value)
+  if (items === undefined) throw new Misfit('a text that is no array such as {1,2}')
+  return items
 }
-
-const quoted = /"(?:[^"\\]|\\.)*"/g
-const looseSpace = /[{,]\s|\s[,}]/
 
 /** The lengths of the levels, from the first item of each; none for an empty array. */
 function measure(list: readonly unknown[]): number[] {
