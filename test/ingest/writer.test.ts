@@ -220,6 +220,16 @@ describe('rows the server refuses', () => {
   })
 })
 
+test('times are read by timeFormat, also by one that would have another meaning without it', async () => {
+  await run(`alter table ${table} add at timestamptz, add days date[]`)
+  await using writer = await opened({ timeFormat: 'YYYY/DD/MM' })
+  await writer.write({ at: '2026/03/02', days: ['2026/03/02'] })
+  await writer.flush()
+  const { rows } = await run(`select at = '2026-02-03Z' as at, days = '{2026-02-03}' as days from ${table}`)
+  expect(rows).toEqual([{ at: true, days: true }])
+  await expect(opened({ timeFormat: 'QQ' })).rejects.toMatchObject({ code: 'INVALID_OPTION' })
+})
+
 test('a column that gets another type: the rows before it too are written right', async () => {
   await run(`alter table ${table} add big int8, add gone text`)
   await using writer = await opened({ flushMs: 10_000 })

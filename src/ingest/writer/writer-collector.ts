@@ -153,10 +153,9 @@ export class RowCollector {
     const missing = conflict.key.find((column) => !names.includes(column))
     if (missing !== undefined)
       throw rowError(index, `The row has no ${JSON.stringify(missing)}, which is part of the key`)
-    const { timeUnit, timeZone } = settings
-    return strict
-      ? tableEncoder(table, names, { timeUnit, timeZone })
-      : layoutEncoder(table, names, { columns: names, timeUnit, timeZone })
+    const { timeUnit, timeFormat, timeZone } = settings
+    const options = { timeUnit, timeFormat, timeZone }
+    return strict ? tableEncoder(table, names, options) : layoutEncoder(table, names, { ...options, columns: names })
   }
 
   #isLate(row: InputRow, index: number): boolean {

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { checkKeys, invalidOption } from '../../sql/option.ts'
 import type { ConflictOptions } from '../conflict.ts'
+import { timeFormatOf } from '../encode/time-format.ts'
 import { checkTimeZone } from '../encode/time-zone.ts'
 import type { ValueOptions } from '../encode/value.ts'
 
@@ -92,6 +93,7 @@ export function writerSettings(options: WriterOptions): WriterSettings {
     throw invalidOption('Option spillDirectory must be the path of a directory.')
   }
   checkTimeZone(options.timeZone)
+  timeFormatOf(options)
   return {
     ...options,
     ...(spillDirectory !== undefined && { spillDirectory: path.resolve(spillDirectory) }),
