@@ -14,6 +14,7 @@ import {
   lastOfKeySql,
 } from './conflict.ts'
 import { type EncodedColumn, rowError, type TableEncoder, tableEncoder, writeAsText } from './encode/encoder.ts'
+import { arrayItems, plainItem } from './encode/plain-item.ts'
 import { checkTimeZone } from './encode/time-zone.ts'
 import { kindOf, type ValueOptions } from './encode/value.ts'
 
@@ -80,7 +81,7 @@ export async function insert<R extends object = Row>(
   const rule = await conflictRule(session, table, columns, options)
   const returning = returningSql(table, options.returning)
   const statements = split(rows).map(({ part, start }) =>
-    insertSql(table, encoder, arrays(encoder, part, start), rule, returning),
+    insertSql(table, encoder, arrays(encoder, part, start, options), rule, returning),
   )
   const { signal, timeoutMs, int8, numeric, timestamps, json } = options
   const queryOptions = {
@@ -124,11 +125,11 @@ function split(rows: readonly object[]): { readonly part: readonly object[]; rea
 }
 
 /** One array per column, in the binary form of the server's arrays. */
-function arrays(encoder: TableEncoder, rows: readonly object[], start: number): Buffer[] {
+function arrays(encoder: TableEncoder, rows: readonly object[], start: number, options: ValueOptions): Buffer[] {
   const items = encoder.columns.map((column) => {
     const buffer = new CopyBuffer()
     writeArrayHeader(buffer, column, rows.length)
-    return { name: column.name, buffer, write: itemWriter(column) }
+    return { name: column.name, buffer, write: itemWriter(column, options) }
   })
   const checks = new CopyBuffer()
   rows.forEach((row, index) => {
@@ -137,7 +138,8 @@ function arrays(encoder: TableEncoder, rows: readonly object[], start: number): 
     encoder.row(checks, row, start + index)
     checks.rewind(mark)
     for (const { name, buffer, write } of items) {
-      const value = Object.hasOwn(row, name) ? (row as Readonly<Record<string, unknown>>)[name] : undefined
+      // Any property may be there, also that of a prototype.
+      const value = (row as Readonly<Record<string, unknown>>)[name]
       if (value === null || value === undefined) buffer.null()
       else write(buffer, value)
     }
@@ -152,8 +154,10 @@ function goesAsText(column: EncodedColumn): boolean {
   return column.asText || column.element !== undefined
 }
 
-function itemWriter(column: EncodedColumn): EncodedColumn['write'] {
-  return goesAsText(column) ? writeAsText : column.write
+function itemWriter(column: EncodedColumn, options: ValueOptions): EncodedColumn['write'] {
+  if (!goesAsText(column)) return column.write
+  const plain = column.element && plainItem(column.element.receive, options)
+  return plain === undefined ? writeAsText : (buffer, value) => writeAsText(buffer, arrayItems(value, plain))
 }
 
 function writeArrayHeader(buffer: CopyBuffer, column: EncodedColumn, length: number): void {

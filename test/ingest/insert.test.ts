@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, expectTypeOf, test } from 'vitest'
 import { insert } from '../../src/ingest/insert.ts'
+import { load } from '../../src/ingest/load.ts'
 import { sql } from '../../src/sql/template.ts'
 import { openTestDatabase, type TestDatabase } from '../setup/database.ts'
 
@@ -191,4 +192,47 @@ test('what comes back is typed by the columns asked for and the row type', async
   await expect(client.insert<Reading, 'v'>(table, [{ w: 1 }], { returning: ['v'] })).rejects.toThrow('w')
   // @ts-expect-error a column that is not in the rows asked for
   await expect(client.insert<{ v: number }>(table, rows, { returning: ['w'] })).rejects.toThrow('w')
+})
+
+test('items of arrays are read by the same options as values, and written as load writes them', async () => {
+  const { db, schema } = database
+  const lists = { schema, name: 'Li"sts' }
+  await db.query(
+    sql`create table ${sql.name(lists)} (id int, t timestamptz[], n timestamp[], d date[], i interval[], u uuid[])`,
+  )
+  const uuid = Uint8Array.from({ length: 16 }, (_, n) => n)
+  const day = '2026/03/02'
+  const cases: readonly (readonly [options: object, row: object])[] = [
+    [{ timeZone: 'Europe/Berlin' }, { t: ['2026-07-01 00:00', null], n: ['2026-07-01 00:00'] }],
+    [{ timeZone: 'Europe/Berlin' }, { t: '{2026-07-01 00:00, "infinity"}' }],
+    [{ timeFormat: 'YYYY/DD/MM' }, { t: [[day], [day]], n: [day], d: [day] }],
+    [{ timeUnit: 's' }, { t: [1_700_000_000, 0n], n: [1], d: [86_400] }],
+    [
+      {},
+      {
+        t: BigInt64Array.of(0n, -1n),
+        d: [new Date(-62_200_000_000_000)],
+        n: [],
+        i: [{ days: 7 }, '-1 mon'],
+        u: [uuid, null],
+      },
+    ],
+  ]
+  for (const [id, [options, row]] of cases.entries()) {
+    await insert(db, lists, [{ id, ...row }], options)
+    await load(db, lists, [{ id, ...row }], options)
+    const { rows } = await db.query(sql`
+      select t::text, n::text, d::text, i::text, u::text from ${sql.name(lists)} where id = ${id}`)
+    expect(rows[0]).toEqual(rows[1])
+    expect(rows[0]).not.toEqual({ t: null, n: null, d: null, i: null, u: null })
+  }
+})
+
+test('a property of a prototype is a value, as for load', async () => {
+  const defaults = { time: at(3), 'Sen.sor': 9, v: 1.25 }
+  await insert(database.db, table, [Object.create(defaults), { ...defaults, 'Sen.sor': 10 }])
+  expect(await all()).toEqual([
+    { 'Sen.sor': 9, v: 1.25 },
+    { 'Sen.sor': 10, v: 1.25 },
+  ])
 })

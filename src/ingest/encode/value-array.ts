@@ -6,7 +6,7 @@ import { kindOf, Misfit, type ValueWriter } from './value.ts'
 /** Arrays, nested as in the server's (every list of one level as long as the others), typed arrays, and the server's text. */
 export function arrayWriter(type: ColumnType, element: ValueWriter): ValueWriter {
   return (buffer, value) => {
-    const list = toList(value)
+    const list = listOf(value)
     const dimensions = measure(list)
     const start = buffer.length
     const at = buffer.reserve(4)
@@ -18,7 +18,8 @@ export function arrayWriter(type: ColumnType, element: ValueWriter): ValueWriter
   }
 }
 
-function toList(value: unknown): readonly unknown[] {
+/** The items of what may stand for an array. @throws Misfit */
+export function listOf(value: unknown): readonly unknown[] {
   if (Array.isArray(value)) return value
   if (ArrayBuffer.isView(value) && !(value instanceof DataView) && !(value instanceof Uint8Array)) {
     // Every view but DataView can be iterated, which TypeScript does not see.

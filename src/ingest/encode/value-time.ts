@@ -267,7 +267,7 @@ export const timeWithZoneWriter: ValueWriter = (buffer, value) => {
 
 /** `interval`: a text, or an object such as `{ days: 7 }`. */
 export const intervalWriter: ValueWriter = (buffer, value) => {
-  const interval = toInterval(value)
+  const interval = intervalOf(value)
   const { months, days, microseconds } = interval
   const fits = Math.abs(months) < 2 ** 31 && Math.abs(days) < 2 ** 31
   if (!fits || microseconds > infinite.most || microseconds < infinite.least)
@@ -279,7 +279,8 @@ export const intervalWriter: ValueWriter = (buffer, value) => {
   buffer.view.setInt32(at + 16, months)
 }
 
-function toInterval(value: unknown): Interval {
+/** The interval that a value stands for. @throws Misfit */
+export function intervalOf(value: unknown): Interval {
   if (isParts(value)) return value
   if (typeof value !== 'string' && !isFields(value)) throw new Misfit(kindOf(value))
   try {
