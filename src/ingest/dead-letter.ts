@@ -1,9 +1,16 @@
-import { type FileHandle, open, writeFile } from 'node:fs/promises'
+import { constants, createReadStream } from 'node:fs'
+import { access, type FileHandle, open, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { createInterface } from 'node:readline'
+import { types } from 'node:util'
+import { ConnectionError, UsageError } from '../errors.ts'
 import type { RejectedRow } from './batch.ts'
+import { Turns } from './writer/wait.ts'
 
-/** A file of one JSON object per rejected row: `row`, `reason`, `sqlState`, `source`. */
+/** A file of one JSON object per rejected row: `row`, `reason`, `sqlState`, `source`, of an import also `importId`. */
 export class DeadLetterFile {
   readonly #path: string
+  readonly #turns = new Turns()
   #file: FileHandle | undefined
 
   /** Nothing is opened before the first row. */
@@ -11,23 +18,91 @@ export class DeadLetterFile {
     this.#path = path
   }
 
-  /** Appends rows; they are on disk when it returns. */
+  /** Looks whether rows can be noted, before there are any. @throws UsageError INVALID_VALUE */
+  async check(): Promise<void> {
+    const found = await stat(this.#path).catch(() => undefined)
+    if (found?.isDirectory() === true) throw new UsageError('INVALID_VALUE', `${this.#path} is a directory.`)
+    const place = found === undefined ? dirname(this.#path) : this.#path
+    await access(place, constants.W_OK).catch((error: unknown) => {
+      throw this.#unwritable(error)
+    })
+  }
+
+  /** Appends rows; they are on disk when it returns. @throws ConnectionError DISK_FULL; UsageError INVALID_VALUE */
   async write(rows: readonly RejectedRow[]): Promise<void> {
+    await this.#append(rows.map((row) => JSON.stringify(row, plain)))
+  }
+
+  /** Appends those rows of an import that are not in the file yet, which other loads write to as well. */
+  async complete(importId: string, rows: readonly RejectedRow[]): Promise<void> {
     if (rows.length === 0) return
-    this.#file ??= await open(this.#path, 'a')
-    await this.#file.appendFile(rows.map((row) => `${JSON.stringify(row, plain)}\n`).join(''))
-    await this.#file.datasync()
+    const lines = rows.map((row) => JSON.stringify({ importId, ...row }, plain))
+    const there = await this.#linesOf(importId)
+    await this.#append(lines.filter((line) => !there.has(line)))
   }
 
-  /** Writes the file anew. */
-  async replace(rows: readonly RejectedRow[]): Promise<void> {
-    await writeFile(this.#path, '')
-    await this.write(rows)
+  close(): Promise<void> {
+    return this.#turns.take(async () => this.#file?.close())
   }
 
-  async close(): Promise<void> {
-    await this.#file?.close()
+  #append(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return Promise.resolve()
+    return this.#turns.take(async () => {
+      try {
+        this.#file ??= await open(this.#path, 'a')
+        await append(this.#file, Buffer.from(lines.map((line) => `${line}\n`).join('')))
+      } catch (error) {
+        throw this.#unwritable(error)
+      }
+    })
   }
+
+  async #linesOf(importId: string): Promise<ReadonlySet<string>> {
+    const lines = new Set<string>()
+    const found = await stat(this.#path).catch(() => undefined)
+    if (found?.isFile() !== true) return lines
+    const start = `{"importId":${JSON.stringify(importId)},`
+    for await (const line of createInterface({ input: createReadStream(this.#path), crlfDelay: Infinity })) {
+      if (line.startsWith(start)) lines.add(line)
+    }
+    return lines
+  }
+
+  #unwritable(cause: unknown): Error {
+    const code = codeOf(cause)
+    const what = `Rejected rows cannot be noted in ${this.#path}`
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      return new ConnectionError('DISK_FULL', `${what}: no space is left.`, { cause })
+    }
+    const reasons: Readonly<Record<string, string>> = {
+      ENOENT: 'there is no such directory',
+      EACCES: 'it is not allowed',
+      EROFS: 'the file system is read-only',
+    }
+    const why = reasons[code ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
+    return new UsageError('INVALID_VALUE', `${what}: ${why}.`, { cause })
+  }
+}
+
+/** Appends all of the bytes, or none. */
+async function append(file: FileHandle, bytes: Buffer): Promise<void> {
+  const { size } = await file.stat()
+  let written = 0
+  try {
+    while (written < bytes.length) written += (await file.write(bytes, written)).bytesWritten
+    // A device or pipe knows none.
+    await file.datasync().catch((error: unknown) => {
+      if (codeOf(error) !== 'EINVAL') throw error
+    })
+  } catch (error) {
+    // Half a line would spoil the next one. What another process appended meanwhile is not ours to cut off.
+    if (written > 0 && (await file.stat()).size === size + written) await file.truncate(size)
+    throw error
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return types.isNativeError(error) && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 function plain(_key: string, value: unknown): unknown {

@@ -84,17 +84,17 @@ function unhurried({ inTransaction }: Session): Sql {
  * transaction of its rows, first: a second loader, or one whose COMMIT had no answer, waits there and then sees it.
  */
 export class Ledger {
+  readonly id: string
   readonly batchRows: number
   readonly batchBytes: number
   /** Rows of the windows that were in the table at the start, by start. */
   readonly done: ReadonlyMap<number, number>
   /** What those windows left for the next ones to know. */
   readonly states: readonly WindowState[]
-  readonly #id: string
   readonly #marks: readonly SourceMark[]
 
   private constructor(id: string, row: ImportRow, windows: readonly WindowRow[]) {
-    this.#id = id
+    this.id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
     this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
@@ -137,7 +137,7 @@ export class Ledger {
     const changed = await changedBytes(path, this.#marks, signal)
     if (changed === undefined) return
     const [after, upTo] = changed
-    throw drift(this.#id, `began with another source: bytes ${after} to ${upTo} of ${path} have changed since`)
+    throw drift(this.id, `began with another source: bytes ${after} to ${upTo} of ${path} have changed since`)
   }
 
   /**
@@ -149,7 +149,7 @@ export class Ledger {
     const expected = rows ?? null
     const { rowCount } = await tx.query(sql`
       insert into tsdbkit.import_window (import_id, start, rows, written, skipped, source_bytes, source_crc)
-      values (${this.#id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0},
+      values (${this.id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0},
         ${mark?.bytes ?? null}, ${mark?.crc ?? null})
       on conflict do nothing`)
     return rowCount === 1
@@ -168,14 +168,14 @@ export class Ledger {
     await tx.query(sql`update tsdbkit.import_window
       set rows = ${written + skipped + rejected.length}, written = ${written}, skipped = ${skipped},
         rejected = ${noted}::jsonb, state = ${state === undefined ? null : JSON.stringify(state)}::jsonb
-      where import_id = ${this.#id} and start = ${start}`)
+      where import_id = ${this.id} and start = ${start}`)
   }
 
   /** Notes that a window is left out, with the reason. @returns false where it is in the table already */
   async leaveOut(tx: Session, start: number, rows: number, reason: string): Promise<boolean> {
     const { rowCount } = await tx.query(sql`
       insert into tsdbkit.import_window (import_id, start, rows, written, skipped, error)
-      values (${this.#id}, ${start}, ${rows}, 0, 0, ${plain('', reason)}) on conflict do nothing`)
+      values (${this.id}, ${start}, ${rows}, 0, 0, ${plain('', reason)}) on conflict do nothing`)
     return rowCount === 1
   }
 
@@ -183,14 +183,14 @@ export class Ledger {
   async leftOut(session: Session): Promise<SkippedBatch[]> {
     const { rows } = await session.query<SkippedBatch>(sql`
       select start as first, coalesce(rows, 0) as rows, error as reason from tsdbkit.import_window
-      where import_id = ${this.#id} and error is not null order by start`)
+      where import_id = ${this.id} and error is not null order by start`)
     return rows
   }
 
   /** What became of a window that this run did not write. @returns the rejected rows; undefined: all were left out */
   async outcome(session: Session, start: number): Promise<ReadonlySet<number> | undefined> {
     const { rows } = await session.query<{ rejected: RejectedRow[] | null; error: string | null }>(sql`
-      select rejected, error from tsdbkit.import_window where import_id = ${this.#id} and start = ${start}`)
+      select rejected, error from tsdbkit.import_window where import_id = ${this.id} and start = ${start}`)
     const [window] = rows
     if (window === undefined || window.error !== null) return undefined
     return new Set((window.rejected ?? []).map(({ row }) => row))
@@ -201,9 +201,9 @@ export class Ledger {
     return {
       keep: async (range, figures) => {
         await session.query(sql`insert into tsdbkit.import_range (import_id, range, figures)
-          values (${this.#id}, ${range}, ${JSON.stringify(figures)}::jsonb) on conflict do nothing`)
+          values (${this.id}, ${range}, ${JSON.stringify(figures)}::jsonb) on conflict do nothing`)
         const { rows } = await session.query<{ figures: RangeFigures }>(sql`
-          select figures from tsdbkit.import_range where import_id = ${this.#id} and range = ${range}`)
+          select figures from tsdbkit.import_range where import_id = ${this.id} and range = ${range}`)
         return rows[0]?.figures ?? figures
       },
     }
@@ -213,7 +213,7 @@ export class Ledger {
   async hasBaseline(session: Session): Promise<boolean> {
     if (this.done.size === 0) return true
     const { rows } = await session.query<{ there: boolean }>(
-      sql`select exists (select from tsdbkit.import_range where import_id = ${this.#id}) as there`,
+      sql`select exists (select from tsdbkit.import_range where import_id = ${this.id}) as there`,
     )
     return rows[0]?.there === true
   }
@@ -222,13 +222,13 @@ export class Ledger {
   async rejected(session: Session): Promise<RejectedRow[]> {
     const { rows } = await session.query<{ rejected: RejectedRow[] }>(sql`
       select rejected from tsdbkit.import_window
-      where import_id = ${this.#id} and rejected is not null order by start`)
+      where import_id = ${this.id} and rejected is not null order by start`)
     return rows.flatMap(({ rejected }) => rejected)
   }
 
   async finish(session: Session): Promise<void> {
     await session.query(sql`${unhurried(session)}
-      update tsdbkit.import set finished_at = now() from unhurried where id = ${this.#id} and v is not null`)
+      update tsdbkit.import set finished_at = now() from unhurried where id = ${this.id} and v is not null`)
   }
 }
 

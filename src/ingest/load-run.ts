@@ -115,6 +115,7 @@ export class LoadRun {
   /** Sends every chunk. @throws what the source or a batch fails with, after all that was under way has ended */
   async drive<Chunk>(chunks: AsyncGenerator<Chunk>, prepare: (chunk: Chunk) => Promise<Prepared>): Promise<LoadReport> {
     try {
+      await this.#deadLetters?.check()
       await this.#pump(chunks, prepare)
       await this.#finish()
       return this.#report()
@@ -348,13 +349,14 @@ export class LoadRun {
 
   /** What remains when all rows are written. */
   async #finish(): Promise<void> {
+    const { ledger } = this
     await this.#sender?.restore(this.session)
+    // From the ledger, where also those of runs before are.
+    if (ledger !== undefined) await this.#deadLetters?.complete(ledger.id, await ledger.rejected(this.session))
     if (this.#verification !== undefined) this.#verified = await this.#verification.compare(this.session)
-    if (this.ledger !== undefined) {
-      // From the ledger, where also those of runs before are.
-      await this.#deadLetters?.replace(await this.ledger.rejected(this.session))
-      await this.ledger.finish(this.session)
-      if (this.settings.onBatchError !== undefined) this.#skipped = await this.ledger.leftOut(this.session)
+    if (ledger !== undefined) {
+      await ledger.finish(this.session)
+      if (this.settings.onBatchError !== undefined) this.#skipped = await ledger.leftOut(this.session)
     }
     await this.#meter.timed('recompress', () => this.compression.finish())
     if (this.#meter.written > 0 && this.settings.analyze !== false) {

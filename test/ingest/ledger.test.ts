@@ -161,6 +161,39 @@ test('rejected rows of all runs are in the file', async () => {
   expect(noted.map((line) => JSON.parse(line).row)).toEqual([7, 1507, 3007, 4507])
 })
 
+test('several imports share a dead-letter file, which keeps what was in it', async () => {
+  const file = join(directory, 'all.ndjson')
+  writeFileSync(file, 'of somebody else\n')
+  const ids = [newId(), `${newId()} "2"`]
+  const load5 = (importId: string): Promise<unknown> =>
+    load(db, table, [{ id: 1 }, { id: 'x' }, { id: `${importId}` }], { importId, onBadRow: { file } })
+  for (const importId of ids) await load5(importId)
+  const noted = readFileSync(file, 'utf8')
+  const [first, ...others] = noted.trimEnd().split('\n')
+  expect(first).toBe('of somebody else')
+  expect(others.map((line) => JSON.parse(line)).map(({ importId, row }) => [importId, row])).toEqual(
+    ids.flatMap((id) => [1, 2].map((at) => [id, at])),
+  )
+  for (const importId of ids) await load5(importId)
+  expect(readFileSync(file, 'utf8')).toBe(noted)
+})
+
+test.skipIf(process.platform !== 'linux')(
+  'a dead-letter file that cannot be written: before the first row, or with what stays',
+  async () => {
+    const rows = [{ id: 1 }, { id: 'x' }]
+    await expect(load(db, table, rows, { onBadRow: { file: join(directory, 'no', 'x') } })).rejects.toMatchObject({
+      code: 'INVALID_VALUE',
+      message: expect.stringContaining('no such directory'),
+    })
+    expect((await run(`select from ${table}`)).rows).toEqual([])
+    await expect(load(db, table, rows, { onBadRow: { file: '/dev/full' } })).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      message: expect.stringMatching(/dev.full: no space is left\. 1 row of other batches is written and stays\.$/),
+    })
+  },
+)
+
 test('a ledger of an earlier version gets the columns it lacks; who may not add them is told', async () => {
   await run('drop schema if exists tsdbkit cascade')
   await run('create schema tsdbkit')

@@ -220,6 +220,34 @@ describe('rows the server refuses', () => {
   })
 })
 
+test.skipIf(process.platform !== 'linux')(
+  'a dead-letter file on a full disk: what write has accepted stays accepted, and nothing more is',
+  async () => {
+    const writer = await opened({ onBadRow: { file: '/dev/full' } })
+    await writer.write([row(0), { id: 'x' }, row(1)])
+    expect(errors).toMatchObject([{ code: 'DISK_FULL', message: expect.stringContaining('/dev/full') }])
+    await expect(writer.write(row(2))).rejects.toMatchObject({ code: 'DISK_FULL' })
+    await expect(writer.flush()).rejects.toMatchObject({ code: 'DISK_FULL' })
+    expect(writer.metrics).toMatchObject({ accepted: 3, written: 2, rejected: 1 })
+    await expect(writer.close()).rejects.toMatchObject({ code: 'DISK_FULL' })
+    await expectRows(2)
+    await expect(opened({ onBadRow: { file: join(directory, 'no', 'bad.ndjson') } })).rejects.toThrow(
+      'no such directory',
+    )
+  },
+)
+
+test('a dead letter names its own row, also where JSON cannot say the one before', async () => {
+  await run(`alter table ${table} add check (id <> 2)`)
+  const file = join(directory, 'bad.ndjson')
+  const writer = await opened({ onBadRow: { file }, columns: ['id', 'note'] })
+  const circular: Record<string, unknown> = { ...row(0) }
+  circular['self'] = circular
+  await writer.write([circular, row(1), row(2), row(3)])
+  await writer.close()
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ source: row(2), sqlState: '23514' })
+})
+
 test('times are read by timeFormat, also by one that would have another meaning without it', async () => {
   await run(`alter table ${table} add at timestamptz, add days date[]`)
   await using writer = await opened({ timeFormat: 'YYYY/DD/MM' })

@@ -116,8 +116,9 @@ export class RowCollector {
       open.buffer.rewind(mark)
       throw error
     }
-    const source = typeof this.#rules.settings.onBadRow === 'object' ? toJson(row) : ''
-    if (source !== '' || open.sources.length > 0) open.sources.push(source)
+    const isNoted = typeof this.#rules.settings.onBadRow === 'object'
+    const source = isNoted ? toJson(row) : ''
+    if (isNoted) open.sources.push(source)
     open.sourceBytes += source.length
     open.rows++
     const { batchRows, batchBytes } = this.#rules.settings

@@ -134,6 +134,11 @@ export class WriterDelivery {
     }
   }
 
+  /** @throws UsageError INVALID_VALUE where rejected rows cannot be noted */
+  async checkDeadLetters(): Promise<void> {
+    await this.#deadLetters?.check()
+  }
+
   /** Notes rows that were refused before they were in a batch. */
   async noteRejected(rows: readonly RejectedRow[]): Promise<void> {
     await this.#deadLetters?.write(rows)
@@ -144,8 +149,14 @@ export class WriterDelivery {
     this.#forgettable.push(...windows)
   }
 
+  /** Ends an import whose windows were all written by this writer, which has noted what it rejected. */
+  async endOwnImport(importId: string): Promise<void> {
+    await this.#rules.session.query(sql`delete from tsdbkit.import where id = ${importId}`)
+    this.#ledgers.delete(importId)
+  }
+
   /**
-   * Ends an import of which nothing will be sent any more. What it rejected and could not note is noted now.
+   * Ends an earlier import of which nothing will be sent any more. What it rejected and could not note is noted now.
    * @param noted - the windows whose rejected rows are noted
    */
   async endImport(importId: string, noted: readonly Window[]): Promise<void> {
@@ -155,8 +166,7 @@ export class WriterDelivery {
       select rejected from tsdbkit.import_window where import_id = ${importId} and rejected is not null
         and start <> all(${numbers}::bigint[]) order by start`)
     await this.noteRejected(rows.flatMap(({ rejected }) => rejected))
-    await session.query(sql`delete from tsdbkit.import where id = ${importId}`)
-    this.#ledgers.delete(importId)
+    await this.endOwnImport(importId)
   }
 
   async close(): Promise<void> {

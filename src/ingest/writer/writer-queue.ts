@@ -181,7 +181,7 @@ export class WriterQueue {
     } finally {
       const clean = this.lanes.oldest === undefined && this.spilledRows === 0 && !this.trouble.isHeld(lanes)
       // Where this fails, a row of tsdbkit.import stays that nobody looks at.
-      if (clean && this.trouble.failure === undefined) await delivery.endImport(importId, []).catch(() => undefined)
+      if (clean && this.trouble.failure === undefined) await delivery.endOwnImport(importId).catch(() => undefined)
     }
   }
 

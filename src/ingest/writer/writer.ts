@@ -61,6 +61,8 @@ export class Writer implements AsyncDisposable {
   readonly #turns: Record<Lane, Promise<void>> = { live: Promise.resolve(), late: Promise.resolve() }
   readonly #waiting: Record<Lane, number> = { live: 0, late: 0 }
   #closing: Promise<void> | undefined
+  /** Rejected rows that could not be noted. */
+  #unnoted: RejectedRow[] = []
 
   /** Made by `db.writer()`. */
   constructor(settings: WriterSettings, collector: RowCollector, delivery: WriterDelivery, queue: WriterQueue) {
@@ -78,7 +80,7 @@ export class Writer implements AsyncDisposable {
    * `flush` says what is safe.
    *
    * @throws BatchError for a row that does not fit, with its number in the list
-   * @throws UsageError CLOSED; ConnectionError DISK_FULL, SPILL_FAILED where the database is away and the spill is full
+   * @throws UsageError CLOSED; ConnectionError DISK_FULL where rejected rows cannot be noted, or with SPILL_FAILED where the database is away and the spill is full
    * @throws what keeps the database away, after giveUpMs; with onBadRow `stop` the error of a row that was refused
    */
   async write(rows: InputRow | readonly InputRow[]): Promise<void> {
@@ -107,6 +109,7 @@ export class Writer implements AsyncDisposable {
   async flush(): Promise<void> {
     this.#seal()
     await this.#queue.settled()
+    await this.#note()
   }
 
   /** How it is doing, at this moment. */
@@ -152,6 +155,7 @@ export class Writer implements AsyncDisposable {
     clearTimeout(this.#timer)
     try {
       await this.#queue.close()
+      await this.#note()
     } finally {
       await this.#delivery.close()
     }
@@ -163,6 +167,8 @@ export class Writer implements AsyncDisposable {
   }
 
   async #take(rows: readonly InputRow[]): Promise<void> {
+    // Nothing of these is accepted as long as earlier ones are not noted.
+    if (this.#unnoted.length > 0) await this.#note()
     const rejected: RejectedRow[] = []
     const stops = this.#settings.onBadRow === 'stop'
     if (stops && rows.length > 1) for (const [index, row] of rows.entries()) this.#collector.check(row, index)
@@ -184,9 +190,26 @@ export class Writer implements AsyncDisposable {
       }
     }
     if (this.#collector.rows > 0) this.#wakeLater()
-    if (rejected.length > 0) await this.#delivery.noteRejected(rejected)
+    if (rejected.length > 0) {
+      this.#unnoted.push(...rejected)
+      // The others of these rows are accepted: what is in the way is an error of the next call.
+      await this.#note().catch(this.#settings.onError)
+    }
     // A loop that does nothing but write would keep timers and sockets waiting until the buffer is full.
     if (full) await setImmediate()
+  }
+
+  /** Notes rejected rows. @throws why that is not possible; they are kept */
+  async #note(): Promise<void> {
+    const rows = this.#unnoted
+    if (rows.length === 0) return
+    this.#unnoted = []
+    try {
+      await this.#delivery.noteRejected(rows)
+    } catch (error) {
+      this.#unnoted = [...rows, ...this.#unnoted]
+      throw error
+    }
   }
 
   #wakeLater(): void {
@@ -217,6 +240,7 @@ export async function openWriter(session: Session, name: ObjectName, options: Wr
   const owner = { importId, target: formatName(table), maxBytes, onError }
   const log = directory === undefined ? undefined : await SpillLog.open({ ...owner, directory })
   try {
+    await delivery.checkDeadLetters()
     await delivery.openImport(importId)
     const readRanges = target.time === undefined ? undefined : () => listCompressedRanges(session, table)
     const ordered = conflict.onConflict !== 'error'

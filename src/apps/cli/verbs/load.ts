@@ -198,7 +198,7 @@ function sentence({
   const { seconds, limit, path, directCompress, created, grownBytes } = rest
   const rate = count(Math.round(rowsRead / Math.max(seconds.total, 0.001)))
   const others = [
-    [rowsResumed, 'were there from a run before'],
+    [rowsResumed, 'done by a run before'],
     [rowsSkipped, 'skipped'],
     [rowsRejected, 'rejected'],
   ] as const
