@@ -314,3 +314,28 @@ describe('direct compression', () => {
     await expect(run(rows(1), { directCompress: 'on' })).rejects.toMatchObject({ code: 'INVALID_OPTION' })
   })
 })
+
+test('a source that fills one object or array anew for each row', async () => {
+  await hypertable()
+  const names = Object.keys(row(0))
+  function* objects(): Generator<object> {
+    const one: Record<string, unknown> = {}
+    for (let n = 0; n < 500; n++) yield Object.assign(one, row(n))
+  }
+  async function* lists(): AsyncGenerator<unknown[]> {
+    const one: unknown[] = []
+    for (let n = 0; n < 500; n++) yield Object.assign(one, Object.values(row(n)))
+  }
+  const expected = Array.from(rows(500))
+  for (const [source, options] of [
+    [objects, {}],
+    [lists, { columns: names }],
+  ] as const) {
+    await run(source(), { ...options, batchRows: 200 })
+    expect(await contents()).toEqual(expected)
+    await database.db.query(sql`drop table ${sql.name(table)}`)
+    await run(source(), { ...options, create: { timeColumn: 'time', sampleRows: 100 } })
+    expect(await contents()).toMatchObject(expected.map(({ time, note }) => ({ time, note })))
+    await database.db.query(sql`truncate ${sql.name(table)}`)
+  }
+})

@@ -11,7 +11,7 @@ import { csvFormat, csvRows, lastRecordEnd } from '../source/csv.ts'
 import type { CsvRecord } from '../source/csv-record.ts'
 import type { Input } from '../source/input.ts'
 import { parquetSample } from '../source/parquet.ts'
-import { type RowsInput, untilAborted } from '../source/row-source.ts'
+import { type RowsInput, rowKeeper, untilAborted } from '../source/row-source.ts'
 
 /** The first rows of a source. */
 export interface Sample {
@@ -94,6 +94,7 @@ interface TakenRows {
 
 async function takeRows(source: RowsInput, signal: AbortSignal | undefined, limit: number): Promise<TakenRows> {
   if (Array.isArray(source)) return { first: source.slice(0, limit), rows: source, ended: source.length <= limit }
+  const keep = rowKeeper()
   const first: InputRow[] = []
   if (Symbol.asyncIterator in source) {
     const iterator = source[Symbol.asyncIterator]()
@@ -103,26 +104,34 @@ async function takeRows(source: RowsInput, signal: AbortSignal | undefined, limi
         const next = iterator.next()
         const { done, value } = aborted === undefined ? await next : await Promise.race([next, aborted.promise])
         if (done === true) return { first, rows: first, ended: true }
-        first.push(value)
+        first.push(keep(value))
       }
     } finally {
       aborted?.stop()
     }
-    return { first, rows: resumed(first, iterator), ended: false }
+    return { first, rows: keptRows(resumed(first, iterator), keep), ended: false }
   }
   const iterator = source[Symbol.iterator]()
   while (first.length < limit) {
     const { done, value } = iterator.next()
     if (done === true) return { first, rows: first, ended: true }
-    first.push(value)
+    first.push(keep(value))
   }
-  return { first, rows: resumedSync(first, iterator), ended: false }
+  return { first, rows: resumedSync(first, iterator, keep), ended: false }
 }
 
-function* resumedSync<T>(read: readonly T[], rest: Iterator<T>): Generator<T> {
+async function* keptRows(rows: AsyncIterable<InputRow>, keep: (row: InputRow) => InputRow): AsyncGenerator<InputRow> {
+  for await (const row of rows) yield keep(row)
+}
+
+function* resumedSync(
+  read: readonly InputRow[],
+  rest: Iterator<InputRow>,
+  keep: (row: InputRow) => InputRow,
+): Generator<InputRow> {
   try {
     yield* read
-    for (let next = rest.next(); next.done !== true; next = rest.next()) yield next.value
+    for (let next = rest.next(); next.done !== true; next = rest.next()) yield keep(next.value)
   } finally {
     rest.return?.()
   }

@@ -57,12 +57,36 @@ export async function* rowChunks(
 /** Rows between two looks at the clock. */
 const sliceRows = 256
 
+/**
+ * Gives rows that stay what they are until they are encoded, with others: many a source fills one and the same object, or
+ * array, anew for each row. Its first row is copied, and where that comes again all others.
+ */
+export function rowKeeper(): (row: InputRow) => InputRow {
+  let first: InputRow | undefined
+  let repeats = false
+  return (row) => {
+    if (first !== undefined && row !== first) return repeats ? copyOf(row) : row
+    repeats = first !== undefined
+    first = row
+    return copyOf(row)
+  }
+}
+
+/** A copy of a plain object or array; what else it may be keeps its values to itself. */
+function copyOf(row: InputRow): InputRow {
+  if (Array.isArray(row)) return row.slice()
+  const isPlain = typeof row === 'object' && row !== null && Object.getPrototypeOf(row) === Object.prototype
+  return isPlain ? { ...row } : row
+}
+
 interface Taker {
   next(limits: ChunkLimits): Promise<InputRow[]>
   close(): Promise<void>
 }
 
 function syncTaker(source: Iterable<InputRow>): Taker {
+  // Rows of an array are all there at once.
+  const keep = Array.isArray(source) ? undefined : rowKeeper()
   const iterator = source[Symbol.iterator]()
   let ended = false
   return {
@@ -76,7 +100,7 @@ function syncTaker(source: Iterable<InputRow>): Taker {
           ended = true
           break
         }
-        rows.push(value)
+        rows.push(keep === undefined ? value : keep(value))
         bytes += sizeOf(value)
       }
       return rows
@@ -88,6 +112,7 @@ function syncTaker(source: Iterable<InputRow>): Taker {
 }
 
 function asyncTaker(source: AsyncIterable<InputRow>, signal: AbortSignal | undefined): Taker {
+  const keep = rowKeeper()
   const iterator = source[Symbol.asyncIterator]()
   const aborted = signal === undefined ? undefined : untilAborted(signal)
   let ended = false
@@ -103,7 +128,7 @@ function asyncTaker(source: AsyncIterable<InputRow>, signal: AbortSignal | undef
           ended = true
           break
         }
-        rows.push(value)
+        rows.push(keep(value))
         bytes += sizeOf(value)
       }
       return rows
