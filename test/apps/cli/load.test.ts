@@ -128,6 +128,17 @@ describe('generate, load and export', wait, () => {
     ])
   })
 
+  test.skipIf(process.platform !== 'linux')(
+    'a full disk behind standard output, and a reader of stderr that is gone',
+    () => {
+      const shell = (script: string): string => execFileSync('sh', ['-c', script, process.execPath, program]).toString()
+      const full = shell('"$0" "$1" generate - --sensors 100 2>&1 >/dev/full; echo $?')
+      expect(full).toMatch(/^error\[ENOSPC\]: [^\n]*\n1\n$/)
+      // Else the message of an error, or a line of progress, would end a load in the middle.
+      expect(shell('exec 3>&1; { sleep 0.1; "$0" "$1" load x.csv; echo $? >&3; } 2>&1 | true')).toBe('2\n')
+    },
+  )
+
   test.each([
     [['load', 'x.csv'], "required option '--table <table>' not specified"],
     [['load', 'x.csv', '--table', 't', '--time-column', 'time'], 'How a table is made is for --create.'],
