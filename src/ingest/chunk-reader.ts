@@ -2,6 +2,7 @@ import type { BatchRows } from '../connection/batch-query.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { QueryOptions } from '../connection/session.ts'
 import { QueryError } from '../errors.ts'
+import { repeatKeeper } from './source/repeat-keeper.ts'
 
 const mostRows = 10_000
 const mostBytes = 1024 * 1024
@@ -67,6 +68,8 @@ function timedOut(timeoutMs: number): QueryError {
 
 /** Rows in lists of a bounded size; leaving the loop closes the source. */
 async function* cut(source: BatchRows): AsyncGenerator<Chunk, undefined> {
+  // What is no array is refused later.
+  const keep = repeatKeeper<readonly unknown[]>((row) => (Array.isArray(row) ? row.slice() : row))
   let rows: (readonly unknown[])[] = []
   let first = 0
   let bytes = 0
@@ -77,7 +80,7 @@ async function* cut(source: BatchRows): AsyncGenerator<Chunk, undefined> {
       rows = []
       bytes = 0
     }
-    rows.push(row)
+    rows.push(keep(row))
     if (Array.isArray(row)) for (const value of row) bytes += sizeOf(value)
   }
   if (rows.length > 0) yield { rows, first, last: true }

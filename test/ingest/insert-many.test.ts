@@ -208,3 +208,14 @@ describe('long sources', () => {
     expect(await count()).toBe(500)
   })
 })
+
+test('a source that fills one array anew for each row', async () => {
+  function* one(): Generator<unknown[]> {
+    const row: unknown[] = []
+    for (let id = 0; id < 500; id++) yield Object.assign(row, [id, `row ${id}`])
+  }
+  await executeMany(database.db, `insert into ${table} (id, "Te xt") values ($1, $2)`, one())
+  const { rows } = await run(`select count(*)::int as n, count(*) filter (where "Te xt" <> 'row ' || id)::int as wrong
+    from ${table}`)
+  expect(rows).toEqual([{ n: 500, wrong: 0 }])
+})

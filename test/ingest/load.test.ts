@@ -339,3 +339,16 @@ test('a source that fills one object or array anew for each row', async () => {
     await database.db.query(sql`truncate ${sql.name(table)}`)
   }
 })
+
+test('a source that cannot be closed hides no bad row', async () => {
+  await hypertable()
+  const source = {
+    [Symbol.iterator]: () => ({
+      next: () => ({ done: false as const, value: { ...row(0), v: 'x' } }),
+      return: () => {
+        throw new Error('it does not close')
+      },
+    }),
+  }
+  await expect(run(source, { batchRows: 3 })).rejects.toMatchObject({ code: 'BATCH_FAILED', row: 0 })
+})

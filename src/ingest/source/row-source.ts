@@ -3,6 +3,7 @@ import { UsageError } from '../../errors.ts'
 import { type InputRow, LazyRow } from '../encode/encoder.ts'
 import { Pace } from '../pace.ts'
 import { type ColumnSource, type ColumnsInput, columnSources } from './column-source.ts'
+import { repeatKeeper } from './repeat-keeper.ts'
 
 /** Rows as objects by column name, or arrays in the order of `columns`. */
 export type RowsInput = Iterable<InputRow> | AsyncIterable<InputRow>
@@ -57,19 +58,9 @@ export async function* rowChunks(
 /** Rows between two looks at the clock. */
 const sliceRows = 256
 
-/**
- * Gives rows that stay what they are until they are encoded, with others: many a source fills one and the same object, or
- * array, anew for each row. Its first row is copied, and where that comes again all others.
- */
+/** Gives rows that stay what they are; see {@link repeatKeeper}. */
 export function rowKeeper(): (row: InputRow) => InputRow {
-  let first: InputRow | undefined
-  let repeats = false
-  return (row) => {
-    if (first !== undefined && row !== first) return repeats ? copyOf(row) : row
-    repeats = first !== undefined
-    first = row
-    return copyOf(row)
-  }
+  return repeatKeeper(copyOf)
 }
 
 /** A copy of a plain object or array; what else it may be keeps its values to itself. */
@@ -106,7 +97,12 @@ function syncTaker(source: Iterable<InputRow>): Taker {
       return rows
     },
     close: async () => {
-      if (!ended) iterator.return?.()
+      if (ended) return
+      try {
+        iterator.return?.()
+      } catch {
+        // It is left because of an error, which says more.
+      }
     },
   }
 }
