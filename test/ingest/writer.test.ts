@@ -248,6 +248,18 @@ test('a dead letter names its own row, also where JSON cannot say the one before
   expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ source: row(2), sqlState: '23514' })
 })
 
+test('a ledger that is dropped meanwhile is made again', async () => {
+  const writer = await opened({ giveUpMs: 5000 })
+  await writer.write(row(0))
+  await writer.flush()
+  await run('drop schema tsdbkit cascade')
+  await writer.write(row(1))
+  await writer.flush()
+  await writer.close()
+  expect(errors).toMatchObject([{ message: expect.stringContaining('gone from the ledger') }])
+  await expectRows(2)
+})
+
 test('times are read by timeFormat, also by one that would have another meaning without it', async () => {
   await run(`alter table ${table} add at timestamptz, add days date[]`)
   await using writer = await opened({ timeFormat: 'YYYY/DD/MM' })

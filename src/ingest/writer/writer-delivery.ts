@@ -207,8 +207,9 @@ export class WriterDelivery {
     try {
       return await ledger.claim(tx, number, rows)
     } catch (error) {
-      if (!isRowFailure(error)) throw error
-      // The import is not there any more (its COMMIT does not wait for the disk): no row of the batch is to blame.
+      const isGone = error instanceof QueryError && error.code === 'NOT_FOUND'
+      if (!isGone && !isRowFailure(error)) throw error
+      // The import, or all of the ledger, is not there any more: no row of the batch is to blame.
       this.#ledgers.delete(importId)
       throw new ConnectionError('CONNECTION_LOST', 'The import is gone from the ledger, and is begun again.', {
         retryable: true,

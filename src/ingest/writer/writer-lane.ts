@@ -95,7 +95,7 @@ const rangesMs = 30_000
 /** Where rows are late, read again from time to time. */
 export class LateRanges {
   readonly #read: (() => Promise<readonly CompressedRange[]>) | undefined
-  #readAt = 0
+  #readAt = Number.NEGATIVE_INFINITY
 
   /** @param read - undefined where there are no chunks */
   constructor(read: (() => Promise<readonly CompressedRange[]>) | undefined) {
@@ -103,12 +103,12 @@ export class LateRanges {
   }
 
   get isOld(): boolean {
-    return Date.now() - this.#readAt > rangesMs
+    return performance.now() - this.#readAt > rangesMs
   }
 
   /** Reads them, and uses them from now on; `before` is called where they are others than they were. */
   async use(collector: RowCollector, before: () => void): Promise<void> {
-    this.#readAt = Date.now()
+    this.#readAt = performance.now()
     const ranges = await this.#read?.()
     if (ranges === undefined || JSON.stringify(ranges) === JSON.stringify(collector.ranges)) return
     before()

@@ -138,7 +138,7 @@ export class WriterQueue {
     const limit = setTimeout(() => this.#giveUpHeld(), this.#rules.settings.giveUpMs)
     try {
       const ended = (): boolean => this.lanes.oldest === undefined && lanes.every((lane) => this.#isLeft(lane))
-      await this.#until(ended, lanes, Date.now())
+      await this.#until(ended, lanes, performance.now())
       await this.#stop()
     } catch (error) {
       await this.#stop()

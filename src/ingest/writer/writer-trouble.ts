@@ -8,7 +8,7 @@ export class WriterTrouble {
   failure: Error | undefined
   /** Why nothing can be put on disk. */
   spill: ConnectionError | undefined
-  /** Since when batches of a lane cannot be written. */
+  /** Since when batches of a lane cannot be written; by a clock that nobody sets, or a step of the machine's would give up. */
   readonly #held = new Map<Lane, { readonly since: number; readonly error: Error }>()
 
   get problem(): Error | undefined {
@@ -35,7 +35,8 @@ export class WriterTrouble {
       return undefined
     }
     const isNew = !this.isHeld(among)
-    for (const lane of among) this.#held.set(lane, { since: this.#held.get(lane)?.since ?? Date.now(), error: problem })
+    for (const lane of among)
+      this.#held.set(lane, { since: this.#held.get(lane)?.since ?? performance.now(), error: problem })
     return isNew ? problem : undefined
   }
 
@@ -60,7 +61,7 @@ export class WriterTrouble {
   patience(giveUpMs: number, spills: boolean, among: readonly Lane[], since: number | undefined): number | undefined {
     const held = this.#heldOf(among)
     if (held === undefined || (spills && this.spill === undefined)) return undefined
-    const left = (since ?? held.since) + giveUpMs - Date.now()
+    const left = (since ?? held.since) + giveUpMs - performance.now()
     if (left > 0) return left
     throw this.spill ?? givenUp(held.error, giveUpMs)
   }
