@@ -157,6 +157,16 @@ describe('a hypertable', () => {
 })
 
 describe('other tables', () => {
+  test('floats whose sum the server has no number for', async () => {
+    await database.db.query(sql`create table ${name()} (v float8, w float8)`)
+    const huge = [1.7e308, 1.7e308, -1e290, Number.MAX_VALUE, 1.5, -0.25]
+    const rows = huge.map((v) => ({ v, w: 1e300 }))
+    const verified = { ranges: 1, rows: rows.length }
+    for (let time = 0; time < 2; time++) expect((await run(rows)).verified).toEqual(verified)
+    await trigger('if new.v = 1.5 then new.v = 1.25; end if; return new;')
+    await expect(run(rows)).rejects.toMatchObject({ code: 'DRIFT', message: expect.stringContaining('the sum of "v"') })
+  })
+
   test('every type, with edges, by weeks of the first time', async () => {
     await database.db.query(sql`create table ${name()} (id bigint, t timestamp, d date, n numeric, p numeric(8,2), r real,
       f float8, b boolean, x text, c char(5), e varchar(9), u uuid, j jsonb, y bytea, a int[], z timestamptz(0), m int4range)`)

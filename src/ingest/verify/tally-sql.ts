@@ -1,6 +1,6 @@
 import { type Sql, sql } from '../../sql/template.ts'
 import type { EncodedColumn } from '../encode/encoder.ts'
-import { tallyKind } from './tally.ts'
+import { largestSummed, tallyKind } from './tally.ts'
 
 /** The figures of one column: n, least, most, sum, size. */
 export function figuresSql(column: EncodedColumn, at: number): Sql[] {
@@ -15,8 +15,8 @@ export function figuresSql(column: EncodedColumn, at: number): Sql[] {
         count,
         named('l', sql`min(${own})::float8`),
         named('m', sql`max(${own})::float8`),
-        named('s', sql`sum(${own}::float8)`),
-        named('z', sql`sum(abs(${own}::float8))`),
+        named('s', floatSum(own, sql`${own}::float8`)),
+        named('z', floatSum(own, sql`abs(${own}::float8)`)),
       ]
     case 'boolean':
       return [count, named('s', sql`nullif(count(*) filter (where ${own}), case when count(${own}) = 0 then 0 end)`)]
@@ -46,4 +46,10 @@ export function figuresSql(column: EncodedColumn, at: number): Sql[] {
       ]
     }
   }
+}
+
+/** The server fails with 22003 where a sum of finite numbers goes beyond all of them. */
+function floatSum(own: Sql, value: Sql): Sql {
+  const huge = sql`abs(${own}::float8) between ${largestSummed}::float8 and ${Number.MAX_VALUE}::float8`
+  return sql`case when count(${own}) > 0 then coalesce(sum(${value}) filter (where not (${huge})), 0) end`
 }

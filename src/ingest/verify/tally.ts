@@ -149,16 +149,23 @@ export class Tally {
   }
 
   #addFloat(value: number): void {
+    if (!(Math.abs(value) >= largestSummed && Number.isFinite(value))) this.#sumFloat(value)
+    // NaN is greater than all on the server.
+    if (Number.isNaN(this.#leastFloat) || value < this.#leastFloat) this.#leastFloat = value
+    if (Number.isNaN(value) || value > this.#mostFloat) this.#mostFloat = value
+  }
+
+  #sumFloat(value: number): void {
     const sum = this.#float + value
     // Neumaier's sum: what does not fit into the sum is kept beside it.
     this.#lost += Math.abs(this.#float) >= Math.abs(value) ? this.#float - sum + value : value - sum + this.#float
     this.#float = sum
     this.#size += Math.abs(value)
-    // NaN is greater than all on the server.
-    if (Number.isNaN(this.#leastFloat) || value < this.#leastFloat) this.#leastFloat = value
-    if (Number.isNaN(value) || value > this.#mostFloat) this.#mostFloat = value
   }
 }
+
+/** Finite numbers from here on are compared by count, least and greatest, and not summed: the sum might have no number. */
+export const largestSummed = 1e290
 
 const zero: Decimal = { digits: 0n, scale: 0 }
 const one: Decimal = { digits: 1n, scale: 0 }
