@@ -147,6 +147,16 @@ describe.each(['csv', 'binary'] as const)('CSV by the path %s', (kind) => {
   })
 })
 
+test('a stream of texts or buffers, as Readable.from makes it, is one of bytes where the format is given', async () => {
+  for (const source of [Readable.from(text), Readable.from([Buffer.from(text)])]) {
+    expect(await run(source, { format: 'csv' })).toMatchObject({ rowsWritten: 4 })
+  }
+  await expect(run(Readable.from([{ n: 1 }]), { format: 'csv' })).rejects.toMatchObject({
+    code: 'INVALID_VALUE',
+    message: expect.stringContaining('neither bytes nor texts'),
+  })
+})
+
 test('why a file is parsed', async () => {
   const reasons: [LoadOptions, string][] = [
     [{ columns: ['n'] }, 'not all of its columns'],

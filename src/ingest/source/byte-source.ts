@@ -49,16 +49,16 @@ const formats: ReadonlyMap<string, NonNullable<LoadOptions['format']>> = new Map
   ['line', 'influx'],
 ])
 
-/** Whether a source is a file or a stream of bytes. */
-export function isBytes(source: unknown): source is string | URL | Readable {
-  return (
-    typeof source === 'string' || source instanceof URL || (source instanceof Readable && !source.readableObjectMode)
-  )
+/** Whether a source is a file or a stream of bytes; one of texts or buffers, as Readable.from makes it, by its format. */
+export function isBytes(source: unknown, { format }: Pick<LoadOptions, 'format'>): source is string | URL | Readable {
+  if (typeof source === 'string' || source instanceof URL) return true
+  return source instanceof Readable && (!source.readableObjectMode || format !== undefined)
 }
 
 /** The path of a Parquet file, if the source is one. @throws UsageError for a stream of Parquet */
-export function parquetPath(source: unknown, { format }: LoadOptions): string | undefined {
-  if (!isBytes(source)) return undefined
+export function parquetPath(source: unknown, options: LoadOptions): string | undefined {
+  if (!isBytes(source, options)) return undefined
+  const { format } = options
   const path = source instanceof URL ? fileURLToPath(source) : source
   if (typeof path === 'string' && path !== '-' && (format ?? formatOf(path)) === 'parquet') return path
   if (format === 'parquet') throw invalidOption('Parquet is read from a file: it begins at its end.')
@@ -246,12 +246,20 @@ async function* buffers(
 ): AsyncGenerator<Buffer> {
   let last: number | undefined
   for await (const chunk of source) {
-    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk)
+    const bytes = Buffer.isBuffer(chunk) ? chunk : bytesOf(chunk)
     last = bytes.at(-1) ?? last
     mark?.add(bytes)
     yield bytes
   }
   await whole?.(last)
+}
+
+function bytesOf(chunk: unknown): Buffer {
+  if (typeof chunk === 'string') return Buffer.from(chunk)
+  if (chunk instanceof Uint8Array) return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+  throw new UsageError('INVALID_VALUE', 'The stream gives neither bytes nor texts', {
+    hint: 'A stream of rows takes no option format.',
+  })
 }
 
 /** @throws UsageError INVALID_VALUE for the beginning of what is no text */

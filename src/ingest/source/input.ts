@@ -29,7 +29,7 @@ export async function openInput(source: LoadSource, options: LoadOptions, earlie
     await fileSize(path)
     return { kind: 'parquet', path }
   }
-  if (isBytes(source)) return { kind: 'bytes', bytes: await openBytes(source, options, earlier) }
+  if (isBytes(source, options)) return { kind: 'bytes', bytes: await openBytes(source, options, earlier) }
   return isRows(source) ? { kind: 'rows', rows: source } : { kind: 'columns', columns: toColumns(source) }
 }
 
