@@ -58,6 +58,7 @@ type VersionedFeature =
   | 'batched-refresh'
   | 'newest-first-refresh'
   | 'bucket-function-catalog'
+  | 'own-refresh-frame'
   | 'chunk-relid'
 
 const FEATURES: Readonly<Record<VersionedFeature, FeatureNeeds>> = {
@@ -76,6 +77,8 @@ const FEATURES: Readonly<Record<VersionedFeature, FeatureNeeds>> = {
   'batched-refresh': { label: 'Refresh policies in batches', edition: 'timescale', since: [2, 19] },
   'newest-first-refresh': { label: 'refreshNewestFirst in a refresh policy', edition: 'timescale', since: [2, 20] },
   'bucket-function-catalog': { label: 'The catalog of bucket functions', edition: 'timescale', since: [2, 15] },
+  // 2.23 does not, 2.28 does; which of those between was the first is not known.
+  'own-refresh-frame': { label: 'Refresh by buckets with an offset', edition: 'timescale', since: [2, 24] },
   'chunk-relid': { label: 'Chunks by oid in the catalog', edition: 'apache', since: [2, 29] },
 }
 

@@ -20,28 +20,63 @@ export interface BucketSql {
   start(time: Sql): Sql
   /** Where the bucket that starts at a time ends. */
   end(start: Sql): Sql
+  /** True for buckets that are all of one length; others have a calendar or a time zone. */
+  readonly isFixed: boolean
+  /** How a server cuts the window of a refresh and what has changed, where that is not by these buckets. */
+  readonly frame: BucketSql | undefined
+  /** False for a server that may cut by these buckets all the same. */
+  readonly isFrameKnown: boolean
 }
 
 interface BucketRow {
   readonly origin: string | null
   readonly offset: string | null
+  readonly isFixed: boolean
 }
 
 /** The bucket function of a continuous aggregate as SQL. */
 export async function readBucketSql(session: Session, aggregate: ContinuousAggregate): Promise<BucketSql> {
   let row: BucketRow | undefined
-  if (can(await readCapabilities(session), 'bucket-function-catalog')) {
+  const capabilities = await readCapabilities(session)
+  if (can(capabilities, 'bucket-function-catalog')) {
     const { rows } = await session.query<BucketRow>(sql`
-      select nullif(b.bucket_origin, '') as origin, nullif(b.bucket_offset, '') as offset
+      select nullif(b.bucket_origin, '') as origin, nullif(b.bucket_offset, '') as offset, b.bucket_fixed_width as "isFixed"
       from _timescaledb_catalog.continuous_aggs_bucket_function b
       join _timescaledb_catalog.hypertable h on h.id = b.mat_hypertable_id
       where h.schema_name = ${aggregate.materialization.schema} and h.table_name = ${aggregate.materialization.name}`)
     row = rows[0]
   }
-  return makeBucketSql(aggregate, row ?? { origin: null, offset: null })
+  const isFixed = aggregate.bucketTimezone === undefined && !/mon|year/.test(aggregate.bucketInterval ?? '')
+  return makeBucketSql(
+    aggregate,
+    row ?? { origin: null, offset: null, isFixed },
+    can(capabilities, 'own-refresh-frame'),
+  )
 }
 
-function makeBucketSql(aggregate: ContinuousAggregate, { origin, offset }: BucketRow): BucketSql {
+/**
+ * 2.23 cuts windows and changes by the buckets as they would be without offset, and those of one length without origin
+ * too. What it finds it widens to whole buckets where these have one length; of others it takes those that begin in it.
+ * Newer servers cut those of one length by the buckets themselves.
+ */
+function makeBucketSql(
+  aggregate: ContinuousAggregate,
+  { origin, offset, isFixed }: BucketRow,
+  isOwnFrame: boolean,
+): BucketSql {
+  const make = (from: string | null, by: string | null, frame: BucketSql | undefined): BucketSql => ({
+    fromInternal: (internal) => fromInternalSql(aggregate.bucketColumnType, internal),
+    start: startSql(aggregate, from, by),
+    end: (start) => bucketEndSql(aggregate, start, isFixed ? null : by),
+    isFixed,
+    frame,
+    isFrameKnown: !isFixed || !isOwnFrame,
+  })
+  const isShifted = offset !== null || (isFixed && origin !== null)
+  return make(origin, offset, isShifted ? make(isFixed ? null : origin, null, undefined) : undefined)
+}
+
+function startSql(aggregate: ContinuousAggregate, origin: string | null, offset: string | null): (time: Sql) => Sql {
   const { bucketColumnType: type, bucketInterval: width = '1', bucketTimezone: timezone } = aggregate
   const cast = sql.raw(type)
   const named: Sql[] = []
@@ -53,11 +88,7 @@ function makeBucketSql(aggregate: ContinuousAggregate, { origin, offset }: Bucke
   }
   const span = isIntegerTime(type) ? sql`${sql.literal(width)}::${cast}` : sql`${sql.literal(width)}::interval`
   const more = named.map((argument) => sql`, ${argument}`)
-  return {
-    fromInternal: (internal) => fromInternalSql(type, internal),
-    start: (time) => sql`time_bucket(${span}, ${time}${sql.join(more, '')})`,
-    end: (start) => bucketEndSql(aggregate, start),
-  }
+  return (time) => sql`time_bucket(${span}, ${time}${sql.join(more, '')})`
 }
 
 /** A time in the server's own counting as a value of a time column's type. */
@@ -70,10 +101,14 @@ export function fromInternalSql(columnType: string, internal: Sql): Sql {
   return sql`${sql.raw(functions[columnType] ?? '_timescaledb_functions.to_timestamp')}(${internal})`
 }
 
-/** Where a bucket ends. Days and months of a bucket with a time zone are counted in that zone. */
-export function bucketEndSql(aggregate: ContinuousAggregate, start: Sql): Sql {
+/** Where a bucket ends. Days and months of a bucket with a time zone are counted in that zone, before the offset. */
+function bucketEndSql(aggregate: ContinuousAggregate, start: Sql, offset: string | null = null): Sql {
   const { bucketColumnType: type, bucketInterval: width, bucketTimezone: timezone } = aggregate
   if (width === undefined) return start
+  if (offset !== null) {
+    const by = sql`${sql.literal(offset)}::interval`
+    return sql`(${bucketEndSql(aggregate, sql`(${start} - ${by})`)} + ${by})::${sql.raw(type)}`
+  }
   if (isIntegerTime(type)) return sql`(${start} + ${sql.literal(BigInt(width))})`
   const span = sql`${sql.literal(width)}::interval`
   if (type !== 'timestamp with time zone') return sql`(${start} + ${span})::${sql.raw(type)}`
@@ -117,18 +152,74 @@ export async function readInvalidRanges(
   session: Session,
   aggregate: ContinuousAggregate,
   buckets: BucketSql,
-  { low, high }: InternalRange,
+  range: InternalRange,
   except: Sql = sql`false`,
+): Promise<InternalRange[]> {
+  return readChanges(session, aggregate, buckets, range, sql`i.high`, except)
+}
+
+/**
+ * The same as a refresh of the range takes it. Where the server has to ask the calendar, it takes the instant after what
+ * has changed for changed too (2.23), and so the next bucket.
+ */
+export async function readRefreshRanges(
+  session: Session,
+  aggregate: ContinuousAggregate,
+  frame: BucketSql,
+  range: InternalRange,
+): Promise<InternalRange[]> {
+  const last = sql`least(i.high, ${String(range.high - 1n)}::bigint)`
+  const after = sql`_timescaledb_functions.time_to_internal(${bucketFromSql(frame, frame.fromInternal(last))})`
+  return readChanges(session, aggregate, frame, range, frame.isFixed ? sql`i.high` : after, sql`false`)
+}
+
+async function readChanges(
+  session: Session,
+  aggregate: ContinuousAggregate,
+  buckets: BucketSql,
+  { low, high }: InternalRange,
+  highest: Sql,
+  except: Sql,
 ): Promise<InternalRange[]> {
   if (low >= high) return []
   const first = buckets.start(buckets.fromInternal(sql`greatest(i.low, ${String(low)}::bigint)`))
-  const last = buckets.start(buckets.fromInternal(sql`least(i.high, ${String(high - 1n)}::bigint)`))
+  const last = buckets.start(buckets.fromInternal(sql`least(i.highest, ${String(high - 1n)}::bigint)`))
   const internal = sql.raw('_timescaledb_functions.time_to_internal')
   const { rows } = await session.query<RangeRow>(sql`
     select ${internal}(${first})::text as low, ${internal}(${buckets.end(last)})::text as high
-    from (${invalidationSql(aggregate)}) i
-    where i.low < ${String(high)}::bigint and i.high >= ${String(low)}::bigint and not (${except})`)
+    from (select i.*, ${highest} as highest from (${invalidationSql(aggregate)}) i) i
+    where i.low < ${String(high)}::bigint and i.highest >= ${String(low)}::bigint and not (${except})`)
   return mergeRanges(rows.map((row) => ({ low: BigInt(row.low), high: BigInt(row.high) })))
+}
+
+/** The buckets by which the server most likely cuts the window of a refresh. */
+export function frameOf(buckets: BucketSql): BucketSql {
+  return buckets.isFrameKnown ? (buckets.frame ?? buckets) : buckets
+}
+
+/** The buckets that a refresh makes anew of ranges of its frame; a range may become empty. */
+export async function toRefreshedBuckets(
+  session: Session,
+  buckets: BucketSql,
+  ranges: readonly InternalRange[],
+): Promise<InternalRange[]> {
+  const frame = frameOf(buckets)
+  if ((frame === buckets && buckets.isFixed) || ranges.length === 0) return [...ranges]
+  const internal = sql.raw('_timescaledb_functions.time_to_internal')
+  const [low, high] = [buckets.fromInternal(sql`r.low`), buckets.fromInternal(sql`r.high`)]
+  const first = buckets.isFixed ? buckets.start(low) : bucketFromSql(buckets, frame.start(low))
+  const end = bucketFromSql(buckets, bucketFromSql(frame, high))
+  const { rows } = await session.query<RangeRow>(sql`
+    select ${internal}(${first})::text as low, ${internal}(${end})::text as high
+    from unnest(${ranges.map((range) => String(range.low))}::bigint[], ${ranges.map((range) => String(range.high))}::bigint[])
+      as r(low, high)`)
+  return mergeRanges(rows.map((row) => ({ low: BigInt(row.low), high: BigInt(row.high) })))
+}
+
+/** The start of the first bucket that begins at a time or after it. */
+export function bucketFromSql(buckets: Pick<BucketSql, 'start' | 'end'>, time: Sql): Sql {
+  const start = buckets.start(time)
+  return sql`case when ${start} = ${time} then ${time} else ${buckets.end(start)} end`
 }
 
 /** Ranges in their order; those that overlap or touch are one. */

@@ -1,6 +1,6 @@
 import type { ContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { type Dimension, isIntegerTime, listDimensions } from '../catalog/dimension.ts'
-import { bucketEndSql } from '../catalog/invalidation.ts'
+import { type BucketSql, bucketFromSql, readBucketSql } from '../catalog/invalidation.ts'
 import type { RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError } from '../errors.ts'
@@ -31,12 +31,8 @@ export interface LossRow {
  * @throws PlanError DATA_LOSS_REFUSED
  */
 export async function refuseLoss(session: Session, aggregate: ContinuousAggregate, window: Window): Promise<void> {
-  const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
-  const edges: Sql[] = []
-  if (window.startTime !== undefined) edges.push(sql`${bucket} >= ${timeSql(window.startTime, window.timeType)}`)
-  if (window.endTime !== undefined)
-    edges.push(sql`${bucketEndSql(aggregate, bucket)} <= ${timeSql(window.endTime, window.timeType)}`)
-  const row = await readLoss(session, aggregate, edges.length === 0 ? sql`true` : sql.join(edges, ' and '), window)
+  const buckets = await readBucketSql(session, aggregate)
+  const row = await readLoss(session, aggregate, buckets, refreshedSql(aggregate, buckets, window), window)
   if (row.buckets === 0) return
   const [first, last, safeStart] = [row.first, row.last, row.safeStart].map((time) => formatTime(aggregate, time))
   const range = row.buckets === 1 ? `the bucket ${first}` : `${row.buckets} buckets from ${first} to ${last}`
@@ -48,17 +44,50 @@ export async function refuseLoss(session: Session, aggregate: ContinuousAggregat
   )
 }
 
+/** True for a bucket that a refresh of the window makes anew, or may make anew where that is not known for sure. */
+function refreshedSql(aggregate: ContinuousAggregate, buckets: BucketSql, window: Window): Sql {
+  const { startTime, endTime, timeType } = window
+  const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
+  const [from, to] = [startTime, endTime].map((time) => (time === undefined ? undefined : timeSql(time, timeType)))
+  const both = (low: Sql | undefined, high: Sql | undefined): Sql => sql`(${low ?? sql`true`} and ${high ?? sql`true`})`
+  const end = buckets.end(bucket)
+  const whole = both(from && sql`${bucket} >= ${from}`, to && sql`${end} <= ${to}`)
+  if (buckets.frame === undefined) return whole
+  const { first, last } = frameEdges(aggregate, buckets.frame, from, to)
+  // Buckets of one length are taken where they overlap the window, others where they begin in it.
+  const low = first && (buckets.isFixed ? sql`${end} > ${first}` : sql`${bucket} >= ${first}`)
+  const framed = both(low, last && sql`${bucket} < ${last}`)
+  return buckets.isFrameKnown ? framed : sql`(${framed} or ${whole})`
+}
+
+/** The window as the server cuts it. Numbers are counted without a type that has an end. */
+function frameEdges(
+  { bucketColumnType, bucketInterval = '1' }: ContinuousAggregate,
+  frame: BucketSql,
+  from: Sql | undefined,
+  to: Sql | undefined,
+): { readonly first: Sql | undefined; readonly last: Sql | undefined } {
+  if (!isIntegerTime(bucketColumnType))
+    return { first: from && bucketFromSql(frame, from), last: to && frame.start(to) }
+  const width = sql`${sql.literal(bucketInterval)}::numeric`
+  return {
+    first: from && sql`ceil(${from} / ${width}) * ${width}`,
+    last: to && sql`floor(${to} / ${width}) * ${width}`,
+  }
+}
+
 /**
  * What a refresh of the materialized buckets would lose for which `where` is true; `m` stands for the materialization.
  */
 export async function readLoss(
   session: Session,
   aggregate: ContinuousAggregate,
+  buckets: BucketSql,
   where: Sql,
   { force = false, signal }: { readonly force?: boolean; readonly signal?: AbortSignal } = {},
 ): Promise<LossRow> {
   const [time] = await listDimensions(session, aggregate.sourceStorage)
-  const statement = lossSql(aggregate, time, where, force)
+  const statement = lossSql(aggregate, buckets, time, where, force)
   const { rows } = await session.query<LossRow>(statement, signal === undefined ? {} : { signal })
   return rows[0] ?? { buckets: 0, first: null, last: null, safeStart: null }
 }
@@ -70,13 +99,16 @@ function formatTime(aggregate: ContinuousAggregate, internal: string | null): st
   return `'${formatTimestamp(BigInt(internal), { zone: aggregate.bucketColumnType === 'timestamp with time zone' })}'`
 }
 
-/**
- * Counts the materialized buckets among these that the refresh would make anew from chunks that no longer exist.
- * The server widens nothing: only buckets that lie wholly in the window are refreshed.
- */
-function lossSql(aggregate: ContinuousAggregate, time: Dimension | undefined, where: Sql, force: boolean): Sql {
+/** Counts the materialized buckets among these that the refresh would make anew from chunks that no longer exist. */
+function lossSql(
+  aggregate: ContinuousAggregate,
+  buckets: BucketSql,
+  time: Dimension | undefined,
+  where: Sql,
+  force: boolean,
+): Sql {
   const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
-  const end = bucketEndSql(aggregate, bucket)
+  const end = buckets.end(bucket)
   const internal = sql.raw('_timescaledb_functions.time_to_internal')
   return sql`
     with ${rangesSql(aggregate)}, bucket as materialized (

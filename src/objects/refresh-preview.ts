@@ -3,6 +3,8 @@ import type { ContinuousAggregate } from '../catalog/continuous-aggregate.ts'
 import { type Dimension, isIntegerTime, listDimensions } from '../catalog/dimension.ts'
 import {
   type BucketSql,
+  bucketFromSql,
+  frameOf,
   fromInternalSql,
   hypertableInvalidationSql,
   type InternalRange,
@@ -10,7 +12,8 @@ import {
   materializationInvalidationSql,
   mergeRanges,
   readBucketSql,
-  readInvalidRanges,
+  readRefreshRanges,
+  toRefreshedBuckets,
   toTime,
 } from '../catalog/invalidation.ts'
 import type { Session } from '../connection/session.ts'
@@ -85,23 +88,34 @@ export async function previewRefresh(
   run: RefreshRun,
 ): Promise<RefreshPreview & { readonly rows: number; readonly reach: readonly InternalRange[] }> {
   const buckets = await readBucketSql(session, aggregate)
-  const window = await readWindow(session, aggregate, buckets, run)
-  const invalid = window === undefined ? [] : await readInvalidRanges(session, aggregate, buckets, window.reach)
-  const ranges = window === undefined ? [] : await toBatches(session, aggregate, window, run.config, invalid)
+  const frame = frameOf(buckets)
+  const window = await readWindow(session, aggregate, frame, run)
+  const invalid = window === undefined ? [] : await readRefreshRanges(session, aggregate, frame, window.reach)
+  const batches = window === undefined ? [] : await toBatches(session, aggregate, window, run.config, invalid)
+  const refreshed = await toRefreshedBuckets(session, buckets, batches)
+  const ranges = refreshed.filter(({ low, high }) => low < high)
+  const [edges] = await toRefreshedBuckets(session, buckets, windowRange(window))
   const { rows, count } = await countRows(session, aggregate, ranges, run.exact)
   const bucket = sql`m.${sql.column(aggregate.bucketColumn)}`
-  const loss = ranges.length === 0 ? undefined : await readLoss(session, aggregate, isWithin(aggregate, bucket, ranges))
+  const within = isWithin(aggregate, bucket, ranges)
+  const loss = ranges.length === 0 ? undefined : await readLoss(session, aggregate, buckets, within)
   const toEdge = (internal: bigint | undefined): Date | bigint | undefined =>
     internal === undefined ? undefined : toTime(aggregate.bucketColumnType, internal)
   return {
-    windowStart: toEdge(window?.low),
-    windowEnd: toEdge(window?.high),
+    windowStart: toEdge(window?.low === undefined ? undefined : edges?.low),
+    windowEnd: toEdge(window?.high === undefined ? undefined : edges?.high),
     ranges: ranges.map((range) => toTimeRange(aggregate.bucketColumnType, range)),
     buckets: count,
     rows,
     bucketsLost: loss?.buckets ?? 0,
     reach: ranges,
   }
+}
+
+/** The window as a range: empty at its only edge where the other one is open. */
+function windowRange(window: Window | undefined): InternalRange[] {
+  const [low, high] = [window?.low ?? window?.high, window?.high ?? window?.low]
+  return low === undefined || high === undefined ? [] : [{ low, high }]
 }
 
 /** A range of the server's own counting as callers see it. */
@@ -164,8 +178,7 @@ function windowSql(
   const internal = (value: Sql): Sql => sql`_timescaledb_functions.time_to_internal(${value})`
   const open = sql.raw('null::bigint')
   const none = sql`null::${sql.raw(type)}`
-  const inwards = (value: Sql): Sql =>
-    sql`case when ${buckets.start(value)} = ${value} then ${value} else ${buckets.end(buckets.start(value))} end`
+  const inwards = (value: Sql): Sql => bucketFromSql(buckets, value)
   const chunk = (edge: string): Sql => buckets.fromInternal(sql.raw(edge))
   const newest = time === undefined || time.columnType === 'uuid' ? none : sql`max(s.${sql.column(time.column)})`
   const edge = (name: string): Sql =>
@@ -194,11 +207,21 @@ function windowSql(
         where h.schema_name = ${source.schema} and h.table_name = ${source.name}) as threshold,
       ${internal(buckets.end(buckets.start(sql`d.newest`)))}::text as "dataEnd",
       ${internal(inwards(chunk('k.low')))}::text as "firstBatch", ${internal(buckets.start(chunk('k.high')))}::text as "lastBatch",
-      least(k.low, m.low)::text as oldest, greatest(k.high, m.high)::text as newest,
-      (${internal(buckets.end(buckets.start(fromInternalSql(type, sql.raw('0::bigint')))))}
-        - ${internal(buckets.start(fromInternalSql(type, sql.raw('0::bigint'))))})::text as width,
+      ${internal(buckets.start(chunk('least(k.low, m.low)')))}::text as oldest, greatest(k.high, m.high)::text as newest,
+      (${widthSql(aggregate, buckets)})::text as width,
       coalesce(current_setting('timescaledb.materializations_per_refresh_window', true)::int, 10) as "maxRanges"
     from t, d, m, k`
+}
+
+/** The length of a bucket as the server counts it for batches: a month has 30 days. */
+function widthSql({ bucketColumnType: type, bucketInterval }: ContinuousAggregate, buckets: BucketSql): Sql {
+  if (bucketInterval !== undefined && /mon|year/.test(bucketInterval)) {
+    const part = (name: string): Sql => sql`extract(${sql.raw(name)} from ${sql.literal(bucketInterval)}::interval)`
+    return sql`((${part('year')} * 12 + ${part('month')}) * 30 * ${sql.raw(String(86_400_000_000n))})::bigint`
+  }
+  const first = buckets.start(fromInternalSql(type, sql.raw('0::bigint')))
+  const internal = sql.raw('_timescaledb_functions.time_to_internal')
+  return sql`${internal}(${buckets.end(first)}) - ${internal}(${first})`
 }
 
 const max = (left: bigint, right: bigint): bigint => (left > right ? left : right)
@@ -218,9 +241,7 @@ async function toBatches(
     return [{ low: first.low, high: last.high }]
   }
   const perBatch = await bucketsPerBatch(session, config)
-  // The server cuts months of different lengths by an average, which no bucket has.
-  const isFixed = aggregate.bucketInterval === undefined || !/mon|year/.test(aggregate.bucketInterval)
-  const batches = perBatch > 0 && isFixed ? await listBatches(session, aggregate, window, BigInt(perBatch)) : []
+  const batches = perBatch > 0 ? await listBatches(session, aggregate, window, BigInt(perBatch)) : []
   if (batches.length <= 1) return atOnce(invalid)
   if (config['refresh_newest_first'] !== false) batches.reverse()
   const most = Number(config['max_batches_per_execution'] ?? 0)

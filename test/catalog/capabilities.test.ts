@@ -34,6 +34,7 @@ describe('can', () => {
     ['batched-refresh', '2.18.2', '2.19.0'],
     ['newest-first-refresh', '2.19.3', '2.20.0'],
     ['hypertable', '2.12.2', '2.13.0'],
+    ['own-refresh-frame', '2.23.1', '2.24.0'],
     ['chunk-relid', '2.28.3', '2.29.0'],
   ])('%s is missing in %s and there in %s', (feature, before, since) => {
     expect(can(capabilitiesOf(before), feature)).toBe(false)
