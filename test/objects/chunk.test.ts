@@ -14,9 +14,10 @@ import {
 } from '../../src/objects/chunk.ts'
 import { enableCompressionSql } from '../../src/objects/compression.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
+import { formatName } from '../../src/sql/identifier.ts'
 import { sql } from '../../src/sql/template.ts'
 import { capabilitiesOf, NEW, OLD } from '../catalog/capability-set.ts'
-import { openTestDatabase } from '../setup/database.ts'
+import { onServer, openTestDatabase } from '../setup/database.ts'
 
 const chunk = { schema: '_timescaledb_internal', name: '_hyper_1_2_chunk' }
 const literal = `'"_timescaledb_internal"."_hyper_1_2_chunk"'::regclass`
@@ -190,6 +191,40 @@ describe('on a database', () => {
     expect(await decompressChunks(database.db, table)).toHaveLength(3)
     expect(await getHypertableStats(database.db, table)).toMatchObject({ compressedChunks: 0, numChunks: 10 })
   })
+
+  it.each(['compressChunks', 'decompressChunks'] as const)(
+    '%s passes over chunks that others drop or change meanwhile',
+    async (way) => {
+      const table = await createTable()
+      const { client } = database
+      if (way === 'decompressChunks') await client.compressChunks(table)
+      const [dropped, changed] = (await client.getChunkInfo(table)).slice(2)
+      if (dropped === undefined || changed === undefined) throw new Error('There are no chunks.')
+      const name = (chunk: typeof dropped) =>
+        sql.literal(formatName({ schema: chunk.chunkSchema, name: chunk.chunkName }))
+      const change = sql.raw(way === 'compressChunks' ? 'compress_chunk' : 'decompress_chunk')
+      const others: Promise<unknown>[] = []
+      const seen = new Map<string, string>()
+      const done = await client[way](table, {
+        onProgress: ({ chunk, outcome, done }) => {
+          seen.set(chunk.name, outcome)
+          if (done > 1) return
+          // Each by another connection.
+          others.push(client.sql`select _timescaledb_functions.drop_chunk(${name(dropped)}::regclass)`)
+          others.push(client.sql`select ${change}(${name(changed)}::regclass, true)`)
+        },
+      })
+      await Promise.all(others)
+      const names = done.map((chunk) => chunk.name)
+      expect(seen.size).toBe(10)
+      for (const [chunk, outcome] of seen) expect(names.includes(chunk)).toBe(outcome === 'changed')
+      expect([...seen.values()].filter((outcome) => outcome === 'changed').length).toBeGreaterThanOrEqual(8)
+      const left = await client.getChunkInfo(table, { compressed: way === 'compressChunks' })
+      expect(left).toHaveLength(9)
+      // The engine takes statements in the order of their arrival; a server may finish ours first.
+      if (!onServer) expect([dropped, changed].map((chunk) => seen.get(chunk.chunkName))).toEqual(['gone', 'unchanged'])
+    },
+  )
 
   it('keeps what is done when it is stopped', async () => {
     const table = await createTable()

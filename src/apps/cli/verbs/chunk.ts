@@ -129,10 +129,12 @@ async function change(verb: Verb, names: string[], options: ChangeOptions, comma
     const done = await (verb === 'compress' ? db.compressChunks : db.decompressChunks)
       .call(db, name, rangeOptions)
       .finally(progress.stop)
+    const gone = progress.gone()
+    const passedOver = gone === 0 ? '' : ` Passed over ${formatCount(gone, 'chunk')} that had been dropped meanwhile.`
     printResult(
       command,
       done,
-      `${verb === 'compress' ? 'Compressed' : 'Decompressed'} ${formatCount(done.length, 'chunk')}.`,
+      `${verb === 'compress' ? 'Compressed' : 'Decompressed'} ${formatCount(done.length, 'chunk')}.${passedOver}`,
     )
   })
 }
@@ -190,15 +192,19 @@ async function printRange(
   printSteps(command, statements)
 }
 
-/** A bar on stderr where that is a terminal. */
+/** A bar on stderr where that is a terminal, and how many chunks were gone. */
 function showProgress(): {
   readonly update: NonNullable<ChunkRangeOptions['onProgress']>
+  readonly gone: () => number
   readonly stop: () => void
 } {
   const bar = new SingleBar({ format: '{bar} {value}/{total} chunks, {eta_formatted} left', stream: process.stderr })
   let started = false
+  let gone = 0
   return {
-    update: ({ done, total }) => {
+    gone: () => gone,
+    update: ({ done, total, outcome }) => {
+      if (outcome === 'gone') gone++
       if (!process.stderr.isTTY) return
       if (!started) bar.start(total, 0)
       started = true
