@@ -28,13 +28,23 @@ export async function requireTimeZone(session: Session, timeZone: string | undef
 }
 
 /**
- * The same without a memory: `ask` runs a statement that fails where there is no such time zone.
+ * The same without a memory: `ask` runs a statement. Letters with a
+ * number behind them are no error for the server, but a zone of that name so many hours behind UTC.
  * @throws UsageError INVALID_OPTION
  */
-export async function askTimeZone(timeZone: string, ask: (statement: Statement) => Promise<unknown>): Promise<void> {
+export async function askTimeZone(
+  timeZone: string,
+  ask: (statement: Statement) => Promise<{ readonly rows: readonly unknown[] }>,
+): Promise<void> {
   checkTimeZoneName(timeZone)
   try {
     await ask(sql`select pg_catalog.timezone(${timeZone}::text, pg_catalog.now())`)
+    // Only then, since the server reads hundreds of files for it. What is in angle brackets is a rule on purpose.
+    if (!/^[^<]*\d/.test(timeZone)) return
+    const { rows } = await ask(sql`
+      select from pg_catalog.pg_timezone_names where lower(name) = lower(${timeZone})
+      union all select from pg_catalog.pg_timezone_abbrevs where lower(abbrev) = lower(${timeZone})`)
+    if (rows.length === 0) throw unknownTimeZone(timeZone)
   } catch (cause) {
     if (cause instanceof QueryError && cause.sqlState === INVALID_VALUE) throw unknownTimeZone(timeZone, cause)
     throw cause

@@ -20,7 +20,7 @@ export function unknownTimeZone(timeZone: string, cause?: unknown): UsageError {
  */
 export function checkTimeZoneName(timeZone: string): void {
   if (typeof timeZone !== 'string') throw new UsageError('INVALID_OPTION', 'A time zone must be a text.')
-  const offset = /^\s*([+-]?)(\d{1,2})(?::?00)?\s*$/.exec(timeZone)
+  const offset = /^\s*(?:UTC|GMT(?=[+-]?0*[1-9]))?([+-]?)(\d{1,2})(?::?00)?\s*$/i.exec(timeZone)
   if (offset === null && !/^\s*[+-]?\d/.test(timeZone)) return
   const hours = Number(offset?.[2] ?? 99)
   const named = hours === 0 ? "'UTC'" : `'Etc/GMT${offset?.[1] === '-' ? '+' : '-'}${hours}'`

@@ -33,6 +33,14 @@ const filled = { timeColumn: 'time', bucketInterval: '1 day', columns: ['value']
 const daily = { scheduleInterval: '1 day' } as const
 const row = { time: '2025-01-01 00:00', value: 1 }
 
+const bucketTask = () => ({
+  action: 'time_bucket_query',
+  table_name: `"${table.schema}"."It's ""raw"".x"`,
+  time_column: 'time',
+  bucket_interval: '1 day',
+  aggregations: { value: 'AVG' },
+})
+
 /** Everything that takes the name of a time zone. */
 const places: readonly (readonly [string, (timezone: string) => Promise<unknown>])[] = [
   ['timeBucketQuery', (timezone) => database.client.timeBucketQuery(table, { ...bucket, timezone })],
@@ -111,14 +119,7 @@ it('what an offset is refused for: the server takes its sign the other way round
 })
 
 it('a task says so too, read-only or not', async () => {
-  const task = {
-    action: 'time_bucket_query',
-    table_name: `"${table.schema}"."It's ""raw"".x"`,
-    time_column: 'time',
-    bucket_interval: '1 day',
-    aggregations: { value: 'AVG' },
-    timezone: 'Europe/Brelin',
-  }
+  const task = { ...bucketTask(), timezone: 'Europe/Brelin' }
   for (const readOnly of [false, true]) {
     expect(await runTask(database.client, task, { readOnly })).toMatchObject({
       success: false,
@@ -147,4 +148,37 @@ it('what the server knows is taken, however it is written', async () => {
   const create = places.find(([name]) => name === 'createContinuousAggregate')?.[1]
   await expect(create?.('europe/berlin')).rejects.toMatchObject({ hint: "Did you mean 'Europe/Berlin'?" })
   await create?.('Europe/Berlin')
+})
+
+describe('a time zone with a number', () => {
+  const run = (timezone: string): Promise<unknown> => database.client.timeBucketQuery(table, { ...bucket, timezone })
+
+  it.each([
+    ['Europe/Berlin1', "Did you mean 'Europe/Berlin'?"],
+    ['FOO3', "Write an IANA name such as 'Europe/Berlin'."],
+    ['CET-1CEST', undefined],
+    ['UTC+3', expect.stringContaining("'Etc/GMT-3'")],
+    ['gmt-2', expect.stringContaining("'Etc/GMT+2'")],
+    ['UTC0', expect.stringContaining("'UTC'")],
+  ])('%s is refused, since it is not what the server takes it for', async (timezone, hint) => {
+    const error = { name: 'UsageError', code: 'INVALID_OPTION' }
+    await expect(run(timezone)).rejects.toMatchObject(hint === undefined ? error : { ...error, hint })
+    await expect(
+      database.client.transaction(async (tx) => {
+        await expect(tx.timeBucketQuery(table, { ...bucket, timezone })).rejects.toMatchObject(error)
+        return tx.sql`select 1 as one`
+      }),
+    ).resolves.toEqual([{ one: 1 }])
+    const task = { ...bucketTask(), timezone }
+    expect(await runTask(database.client, task, { readOnly: true })).toMatchObject({
+      error: { code: 'INVALID_OPTION' },
+    })
+  })
+
+  it.each(['UTC', 'GMT', 'gmt0', 'GMT+0', 'Etc/GMT+3', 'etc/gmt-14', 'EST5EDT', 'CET', 'EST', 'europe/berlin', 'Zulu'])(
+    '%s is one of its own, and works',
+    async (timezone) => {
+      await expect(run(timezone)).resolves.toEqual([])
+    },
+  )
 })
