@@ -23,6 +23,7 @@ import {
   jobErrors,
   jobHistory,
 } from './catalog/job-history.ts'
+import { readingFile } from './config/unreadable-file.ts'
 import type { BatchRows } from './connection/batch-query.ts'
 import type { CopyInResult, CopySource } from './connection/copy-in.ts'
 import type { BatchResult } from './connection/execute-many.ts'
@@ -159,7 +160,7 @@ export class Client {
   async load(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadReport> {
     return heedingErrors(source, async () => {
       const { load } = await import('./ingest/load.ts')
-      return load(this.session, name, source, options)
+      return readingFile(source, () => load(this.session, name, source, options))
     })
   }
 
@@ -171,7 +172,7 @@ export class Client {
   async planLoad(name: ObjectName, source: LoadSource, options: LoadOptions = {}): Promise<LoadPlan> {
     return heedingErrors(source, async () => {
       const { planLoad } = await import('./ingest/create/plan-load.ts')
-      return planLoad(this.session, name, source, options)
+      return readingFile(source, () => planLoad(this.session, name, source, options))
     })
   }
 

@@ -12,6 +12,7 @@ export type { JobErrorFilter, JobFailure, JobHistory, JobHistoryFilter, JobRun }
 export { Client } from './client.ts'
 export type { SettingDescription } from './config/describe-settings.ts'
 export type { ConnectOptions } from './config/settings.ts'
+export { unreadableFile } from './config/unreadable-file.ts'
 export type { BatchRows } from './connection/batch-query.ts'
 export type { CopyInResult, CopySource } from './connection/copy-in.ts'
 export { copyLine } from './connection/copy-in.ts'

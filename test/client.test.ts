@@ -115,6 +115,15 @@ test('a stream that fails at once is an error of the call, not the end of the pr
   )
 })
 
+test('a file that is not there is said in a sentence', async () => {
+  const missing = { code: 'INVALID_VALUE', message: 'The file nofile.csv does not exist.' }
+  await expect(db.load(table, 'nofile.csv')).rejects.toMatchObject(missing)
+  await expect(db.planLoad('new', 'nofile.csv')).rejects.toMatchObject(missing)
+  await expect(db.load(table, tmpdir())).rejects.toMatchObject({ message: `The file ${tmpdir()} is a directory.` })
+  // What is wrong in the call itself comes first.
+  await expect(db.load(table, 'nofile.csv', { batchRows: 0 })).rejects.toMatchObject({ code: 'INVALID_OPTION' })
+})
+
 test('standard output is given back as it was: what fails later is not kept quiet', async () => {
   const before = process.stdout.listenerCount('error')
   const nothing = `select * from ${sql.name(table).text} limit 0`

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { types } from 'node:util'
 import { ConfigError } from '../errors.ts'
 import { unknownKey } from './unknown-key.ts'
+import { whyUnreadable } from './unreadable-file.ts'
 import { invalidValue, type Layer, type Place, setValue, type Values } from './value.ts'
 
 const section = 'timescaledb'
@@ -87,8 +88,12 @@ function readLines(file: string, path: string, presence: Presence): string[] | u
   } catch (cause) {
     const missing = types.isNativeError(cause) && 'code' in cause && cause.code === 'ENOENT'
     if (missing && presence !== 'required') return undefined
-    const why = missing ? 'does not exist' : cause instanceof TypeError ? 'is not UTF-8 text' : 'cannot be read'
-    throw new ConfigError('CONFIG_UNREADABLE', `${file}: the configuration file ${why}.`, { source: file, cause })
+    const why = whyUnreadable(cause) ?? (cause instanceof TypeError ? 'is not UTF-8 text' : 'cannot be read')
+    throw new ConfigError('CONFIG_UNREADABLE', `${file}: the configuration file ${why}.`, {
+      source: file,
+      hint: missing ? `It was looked for in ${dirname(path)}.` : undefined,
+      cause,
+    })
   }
 }
 

@@ -4,6 +4,7 @@ import { rootCertificates } from 'node:tls'
 import { ConfigError, UsageError } from '../errors.ts'
 import { parseInterval } from '../sql/interval.ts'
 import { parseTime } from '../sql/time-expression.ts'
+import { whyUnreadable } from './unreadable-file.ts'
 
 /** How a server's certificate is checked, in libpq's words. `require` encrypts and checks nothing. */
 export type SslMode = 'disable' | 'require' | 'verify-ca' | 'verify-full'
@@ -219,7 +220,8 @@ function pem(raw: unknown, place: Place): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (cause) {
-    throw new ConfigError('CONFIG_UNREADABLE', `${place.origin}: ${place.label}: cannot read ${file}.`, {
+    const why = whyUnreadable(cause) ?? 'cannot be read'
+    throw new ConfigError('CONFIG_UNREADABLE', `${place.origin}: ${place.label}: ${file} ${why}.`, {
       source: place.origin,
       cause,
     })

@@ -302,7 +302,7 @@ describe('TLS', () => {
     expect(() => ssl({ ca: 'gone.pem' })).toThrow(
       expect.objectContaining({
         code: 'CONFIG_UNREADABLE',
-        message: `argument: ca: cannot read ${join(cwd, 'gone.pem')}.`,
+        message: `argument: ca: ${join(cwd, 'gone.pem')} does not exist.`,
       }),
     )
   })

@@ -162,8 +162,8 @@ describe('generate, load and export', wait, () => {
     expect(failed).toMatchObject({ code: 1, stdout: '' })
     expect(JSON.parse(failed.stderr).error).toMatchObject({ code: expect.stringMatching(/BATCH_FAILED|CONSTRAINT/) })
     expect(await run(['load', file('nowhere.csv'), '--table', table])).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('error[ENOENT]: '),
+      code: 2,
+      stderr: expect.stringContaining(`error[INVALID_VALUE]: The file ${file('nowhere.csv')} does not exist.\nhint: `),
     })
     const half = file('half.csv')
     const query = 'select 1 / (20000 - i) as x from generate_series(1, 30000) i'

@@ -152,9 +152,9 @@ describe('from standard input', { timeout: 60_000 }, () => {
     [['\\d nowhere'], 'There is no table nowhere', 2],
     [['\\chart'], 'There is no result to draw', 2],
     [['select 1 as one \\chart'], 'no column holds times', 2],
-    [["\\copy t from '/no/such/file'"], '/no/such/file', 1],
+    [["\\copy t from '/no/such/file'"], '/no/such/file', 2],
     [['copy (select 1) to stdout;'], 'hint: \\copy does it', 2],
-    [['\\i /no/such/file'], 'cannot be read', 2],
+    [['\\i /no/such/file'], 'does not exist', 2],
   ])('%j is an error', async (lines, message, expected) => {
     const { code, stderr } = await shell(...lines)
     expect(stderr).toContain(message)

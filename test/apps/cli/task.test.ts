@@ -143,7 +143,7 @@ describe('tsdb task', () => {
   test.each([
     [['task'], 'Give one of: a file, --list'],
     [['task', 'x.task', '--list'], 'Give one of: a file, --list'],
-    [['task', 'no-such-file.task'], 'The file no-such-file.task cannot be read.'],
+    [['task', 'no-such-file.task'], 'The file no-such-file.task does not exist.'],
     [['task', '-', '--max-rows', '5'], '--max-rows belongs to --read-only.'],
     [['task', '-', '--dryrun'], '--dry-run'],
   ])('%j is wrong usage', async (args, message) => {

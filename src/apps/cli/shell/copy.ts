@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { type Connection, UsageError } from '../../../index.ts'
+import { type Connection, UsageError, unreadableFile } from '../../../index.ts'
 
 /** `TABLE from 'FILE' …` or `(QUERY) to 'FILE' …`; without quotes a file's name ends at a space. */
 const FORM = /^(.+?)\s+(from|to)\s+(?:'((?:[^']|'')*)'|(\S+))(.*)$/is
@@ -21,7 +21,9 @@ export async function copy(connection: Connection, text: string, signal: AbortSi
   if (direction.toLowerCase() === 'from') {
     const source = createReadStream(file)
     // A file that is not there is said before the server waits for it.
-    await once(source, 'open')
+    await once(source, 'open').catch((cause: unknown) => {
+      throw unreadableFile(file, cause)
+    })
     const { rowCount } = await connection.copyIn(`copy ${what} from stdin ${rest}`, source, { signal })
     return `COPY ${rowCount}`
   }

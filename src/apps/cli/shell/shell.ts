@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import {
   type ColumnSet,
@@ -10,6 +9,7 @@ import {
 } from '../../../index.ts'
 import { type ChartColumns, parseColumns } from '../chart.ts'
 import { paint } from '../color.ts'
+import { readText } from '../read-text.ts'
 import { COMMANDS } from './command-list.ts'
 import { copy } from './copy.ts'
 import { describe } from './describe.ts'
@@ -181,7 +181,7 @@ export class Shell {
 
   async #include(file: string, signal: AbortSignal, onStatement: (text: string) => void): Promise<Outcome> {
     if (this.place !== 'start') throw new UsageError('INVALID_OPTION', '\\i does not stand within a statement.')
-    for (const line of readText(file).split(/\r?\n/)) {
+    for (const line of readText(file.replace(/^'(.*)'$/s, '$1')).split(/\r?\n/)) {
       if ((await this.readLine(line, signal, onStatement)) === 'leave') return 'leave'
     }
     const text = this.#takePending(onStatement)
@@ -195,15 +195,6 @@ function copyRefused(cause: UsageError): UsageError {
     hint: '\\copy does it with a file.',
     cause,
   })
-}
-
-function readText(file: string): string {
-  const name = file.replace(/^'(.*)'$/s, '$1')
-  try {
-    return readFileSync(name, 'utf8')
-  } catch (cause) {
-    throw new UsageError('INVALID_OPTION', `The file ${name} cannot be read.`, { cause })
-  }
 }
 
 function parseRows(text: string): number {

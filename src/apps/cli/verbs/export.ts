@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type ExportOptions, type ExportReport, sql, UsageError } from '../../../index.ts'
 import { collect, given, parseNumber } from '../argument.ts'
@@ -6,6 +6,7 @@ import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
 import { formatBytes, formatCount, printResult } from '../output.ts'
 import { count, duration, showTransfer } from '../progress.ts'
+import { readText } from '../read-text.ts'
 import { Interrupted } from '../report.ts'
 
 interface Flags {
@@ -101,11 +102,7 @@ function readStatement(statement: string | undefined, { table, query, param }: F
   }
   if (table !== undefined) return `select * from ${sql.name(table).text}`
   if (query === undefined) return statement ?? ''
-  try {
-    return readFileSync(query === '-' ? 0 : query, 'utf8')
-  } catch (cause) {
-    throw new UsageError('INVALID_OPTION', `The file ${query} cannot be read.`, { cause })
-  }
+  return readText(query)
 }
 
 function readOptions(flags: Flags): ExportOptions {

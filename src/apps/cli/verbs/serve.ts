@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type ServedDatabase, type ServeOptions, UsageError } from '../../../index.ts'
 import { given } from '../argument.ts'
 import { withDatabase } from '../open.ts'
 import { printResult } from '../output.ts'
+import { readText } from '../read-text.ts'
 
 interface Flags {
   readonly host?: string
@@ -88,7 +88,7 @@ function readOptions(flags: Flags): ServeOptions {
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new UsageError('INVALID_OPTION', 'Give both --tls-cert and --tls-key.')
   const tls =
-    tlsCert === undefined || tlsKey === undefined ? undefined : { cert: readFile(tlsCert), key: readFile(tlsKey) }
+    tlsCert === undefined || tlsKey === undefined ? undefined : { cert: readText(tlsCert), key: readText(tlsKey) }
   return given({
     host,
     socketDirectory,
@@ -106,15 +106,7 @@ function readOptions(flags: Flags): ServeOptions {
 
 /** Never an argument: other users of the machine can read those. */
 function readPassword(file: string | undefined): string | undefined {
-  return file === undefined ? process.env['TSDB_SERVE_PASSWORD'] : readFile(file).split(/\r?\n/, 1)[0]
-}
-
-function readFile(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new UsageError('INVALID_OPTION', `The file ${file} cannot be read.`, { cause })
-  }
+  return file === undefined ? process.env['TSDB_SERVE_PASSWORD'] : readText(file).split(/\r?\n/, 1)[0]
 }
 
 /** What is no number is for the library to refuse. */

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type Client, type Database, type QueryResult, type Row, UsageError } from '../../../index.ts'
 import { collect, findTwice } from '../argument.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatOf, printResult, printRows, type Rows, ServerJson } from '../output.ts'
+import { readText } from '../read-text.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 interface SqlOptions {
@@ -118,11 +118,7 @@ function readStatement(statement: string | undefined, file: string | undefined):
     throw new UsageError('INVALID_OPTION', 'Give either a statement or --file.')
   }
   if (file === undefined) return statement ?? ''
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (cause) {
-    throw new UsageError('INVALID_OPTION', `The file ${file} cannot be read.`, { cause })
-  }
+  return readText(file)
 }
 
 function parseTimeout(text: string | undefined): number | undefined {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import {
   type Database,
@@ -19,6 +18,7 @@ import { collect, given } from '../argument.ts'
 import { addYes, confirm } from '../confirm.ts'
 import { withDatabase } from '../open.ts'
 import { addFormats, formatOf, printResult, printRows } from '../output.ts'
+import { readText } from '../read-text.ts'
 import { addDryRun, formatStatement, printSteps } from '../script.ts'
 
 interface TaskVerbOptions {
@@ -185,14 +185,6 @@ function readLimits(options: TaskVerbOptions): ReadOnlyLimits | false {
 function toNumber(flag: string, text: string | undefined): number | undefined {
   if (text !== undefined && !/^\d+$/.test(text)) throw usage(`${flag} must be a whole number.`)
   return text === undefined ? undefined : Number(text)
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (cause) {
-    throw new UsageError('INVALID_OPTION', `The file ${file} cannot be read.`, { cause })
-  }
 }
 
 function usage(message: string): UsageError {
