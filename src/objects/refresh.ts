@@ -9,7 +9,9 @@ import { checkKeys } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import { compareTimes, type TimeInput, type TimeType, timeSql } from '../sql/time-expression.ts'
 import { optionalFlag, regclass } from './policy.ts'
+import { splitWindow } from './refresh-batch.ts'
 import { refuseLoss } from './refresh-loss.ts'
+import type { Span } from './span.ts'
 
 /** What is refreshed. */
 export interface RefreshOptions {
@@ -21,7 +23,19 @@ export interface RefreshOptions {
   readonly force?: boolean
   /** Allows the loss of buckets whose raw data is gone. */
   readonly allowLoss?: boolean
+  /** Refreshes so much at a time, oldest first: what is done stays done when the call fails or is cancelled. */
+  readonly batch?: Span
+  /** Called after each batch. */
+  readonly onProgress?: (progress: RefreshProgress) => void
   readonly signal?: AbortSignal
+}
+
+/** How far a refresh in batches is. */
+export interface RefreshProgress {
+  readonly done: number
+  readonly total: number
+  /** Everything before this time is done; undefined at the end of a window that is open. */
+  readonly endTime: TimeInput | undefined
 }
 
 const KEYS = Object.keys({
@@ -29,6 +43,8 @@ const KEYS = Object.keys({
   endTime: true,
   force: true,
   allowLoss: true,
+  batch: true,
+  onProgress: true,
   signal: true,
 } satisfies Record<keyof RefreshOptions, true>)
 
@@ -89,11 +105,20 @@ export async function refreshContinuousAggregate(
   }
   const aggregate = await getContinuousAggregate(session, name)
   const timeType = timeTypeOf(aggregate.bucketColumnType)
-  const statement = refreshContinuousAggregateSql(capabilities, aggregate, { ...options, timeType })
-  if (options.allowLoss !== true) await refuseLoss(session, aggregate, { ...options, timeType })
-  const { notices } = await session.query(statement, options.signal === undefined ? {} : { signal: options.signal })
-  // The only plain notice of this procedure says that there was nothing to do; it has no code of its own.
-  const refreshed = !notices.some((notice) => notice.sqlState === '00000')
+  const { batch, startTime, endTime, force, allowLoss, signal, onProgress } = options
+  // All of it, before anything is done.
+  if (allowLoss !== true) await refuseLoss(session, aggregate, { ...options, timeType })
+  const whole = { ...(startTime !== undefined && { startTime }), ...(endTime !== undefined && { endTime }) }
+  const parts = batch === undefined ? [whole] : await splitWindow(session, aggregate, { ...whole, timeType }, batch)
+  let refreshed = false
+  for (const [index, part] of parts.entries()) {
+    const own = { ...part, ...(force !== undefined && { force }), timeType }
+    const statement = refreshContinuousAggregateSql(capabilities, aggregate, own)
+    const { notices } = await session.query(statement, signal === undefined ? {} : { signal })
+    // The only plain notice of this procedure says that there was nothing to do; it has no code of its own.
+    refreshed ||= !notices.some((notice) => notice.sqlState === '00000')
+    onProgress?.({ done: index + 1, total: parts.length, endTime: part.endTime })
+  }
   return { schema: aggregate.schema, name: aggregate.name, refreshed }
 }
 

@@ -171,6 +171,7 @@ interface RefreshOptions {
   readonly to?: TimeInput
   readonly force?: boolean
   readonly allowLoss?: boolean
+  readonly batch?: ReturnType<typeof parseSpan>
   readonly dryRun?: boolean
 }
 
@@ -181,6 +182,7 @@ function addRefresh(aggregate: Command): void {
     .argument('<view>', 'the continuous aggregate')
     .option('--from <time>', 'the first time to refresh; left out, everything older too', parseTime)
     .option('--to <time>', 'the end, not included; left out, everything newer too', parseTime)
+    .option('--batch <span>', 'so much at a time, oldest first: what is done stays done', parseSpan)
     .option('--force', 'also what is up to date')
     .option('--allow-loss', 'also where the raw data is gone and history would be lost')
     .addHelpText('after', "\nExamples:\n  tsdb aggregate refresh sensor_data_hourly --from '3 days ago' --to 'NOW()'")
@@ -189,16 +191,33 @@ function addRefresh(aggregate: Command): void {
 }
 
 async function refresh(view: string, options: RefreshOptions, command: Command): Promise<void> {
-  const { from: startTime, to: endTime, force, allowLoss } = options
+  const { from: startTime, to: endTime, force, allowLoss, batch } = options
   const window = given({ startTime, endTime, force, allowLoss })
   await withDatabase(command, async (db, signal) => {
     if (options.dryRun === true) {
+      if (batch !== undefined) throw new UsageError('INVALID_OPTION', 'Give either --batch or --dry-run.')
       const { bucketColumnType } = await db.getContinuousAggregate(view)
       const typed = { ...window, timeType: timeTypeOf(bucketColumnType) }
       return printScript(command, [refreshContinuousAggregateSql(await db.capabilities(), view, typed)])
     }
-    const run = () => db.refreshContinuousAggregate(view, { ...window, signal })
-    const result = await withElapsed(`Refreshing ${view}`, run)
+    let reached: TimeInput | undefined
+    const result = await withElapsed(`Refreshing ${view}`, (tell) =>
+      db.refreshContinuousAggregate(view, {
+        ...window,
+        ...given({ batch }),
+        signal,
+        onProgress: ({ done, total, endTime }) => {
+          reached = endTime
+          tell?.(`batch ${done} of ${total}`)
+        },
+      }),
+    ).catch((error: unknown) => {
+      if (reached !== undefined)
+        process.stderr.write(
+          `Refreshed up to ${reached instanceof Date ? reached.toISOString() : reached}; go on with --from.\n`,
+        )
+      throw error
+    })
     printResult(command, result, result.refreshed ? `Refreshed ${formatObject(result)}.` : 'It was up to date.')
   })
 }
