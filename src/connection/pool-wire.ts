@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
-import pg from 'pg'
 import { MessageRouter } from '../wire/message-router.ts'
+import { pg } from './pool-driver.ts'
 import { receiveFrom } from './socket.ts'
 import type { StatementCache } from './statement-cache.ts'
 
