@@ -18,8 +18,6 @@ import { Acknowledged } from './soak-schema.ts'
 const WRITER = fileURLToPath(new URL(import.meta.url.replace(/soak(?=\.\w+$)/, 'soak-writer')))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const VITEST = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url))
-/** Those that ask test/setup/soak.ts how often. */
-const LONGER = ['embedded/random-cancel', 'testing']
 /** A writer that comes to nothing for so long hangs. */
 const HANG_MS = 120_000
 /** Two processes want the directory in every fifth round. */
@@ -164,7 +162,11 @@ function report({ figures, acknowledged }: { figures: Figures; acknowledged: Ack
 
 /** The tests that go round more often here; gives whether they pass. */
 async function soakTests(): Promise<boolean> {
-  const files = LONGER.map((name) => `test/${name}.test.ts`)
+  // Those that ask test/setup/soak.ts how often.
+  const files = fs
+    .readdirSync(path.join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
+    .map((name) => path.join(ROOT, 'test', name))
+    .filter((name) => name.endsWith('.test.ts') && fs.readFileSync(name, 'utf8').includes('/setup/soak.ts'))
   const child = spawn(process.execPath, [VITEST, 'run', ...files], {
     cwd: ROOT,
     env: { ...process.env, TSDB_SOAK: 'tests' },
