@@ -169,8 +169,10 @@ describe.each(Object.entries(ways))('%s', (way, read) => {
       cause: 'why',
     })
     for (const pauseMs of [0, 300]) {
-      const items = read1(way, db, flowing, AbortSignal.timeout(100))
+      const leaving = new AbortController()
+      const items = read1(way, db, flowing, leaving.signal)
       await items.next()
+      setTimeout(() => leaving.abort(), 100)
       await wait(pauseMs)
       const ended = (async () => {
         for await (const _item of items);

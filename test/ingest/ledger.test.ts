@@ -284,8 +284,12 @@ test('cut sockets and ended backends in the middle', { timeout: 60_000 }, async 
 
 test('a server that restarts in the middle', { timeout: 60_000 }, async () => {
   const importId = newId()
-  const restart = new Promise((next) => setTimeout(next, 100)).then(() => server.restart('immediate'))
-  const report = await load(db, table, generatedRows(100_000), { ...small, importId, retries: 50 })
+  let restart: Promise<void> | undefined
+  const onProgress = (): void => {
+    restart ??= server.restart('immediate')
+  }
+  const report = await load(db, table, generatedRows(100_000), { ...small, importId, retries: 50, onProgress })
+  expect(restart).toBeDefined()
   await restart
   expect(report.rowsWritten + report.rowsResumed).toBeLessThanOrEqual(100_000)
   await expectRows(100_000)
