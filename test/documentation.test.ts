@@ -10,6 +10,7 @@ import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compile, compileInto, makeProject } from './setup/compile.ts'
 import type { ProgramOutcome } from './setup/program-runner.ts'
+import { shortLife } from './setup/short-life.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const pages = [
@@ -90,7 +91,7 @@ describe('code blocks', () => {
       expect(stdout).toMatch(/bucket.*temperature.*count/)
     })
 
-    test.each(others)('$page', { timeout: 120_000 }, async ({ name }) => {
+    test.each(others)('$page', { timeout: 240_000 }, async ({ name }) => {
       const file = `${name}.js`
       while (!ended.has(file)) {
         const { done, value } = await outcomes.next()
@@ -124,11 +125,15 @@ async function* runAll(
   )
   const files = (alone: boolean): string[] =>
     all.filter(({ page }) => ALONE.test(page) === alone).map(({ name }) => `${name}.js`)
-  const child = spawn(process.execPath, ['program-runner.js', ...files(false), '--alone', ...files(true)], {
-    cwd: directory,
-    env: environment,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const child = spawn(
+    process.execPath,
+    [...shortLife, 'program-runner.js', ...files(false), '--alone', ...files(true)],
+    {
+      cwd: directory,
+      env: environment,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   const code = once(child, 'exit')
   for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line)
   expect(await code).toEqual([0, null])

@@ -84,7 +84,7 @@ async function lookAround(db: Database): Promise<unknown> {
 }
 
 describe.skipIf(onServer)('on the embedded engine', () => {
-  const count = rounds(75, 200)
+  const count = rounds(42, 200)
   it(`gives ${count} databases in a row, each untouched`, { timeout: 120_000 }, async () => {
     await using databases = openTestDatabases({ clock: CLOCK })
     const first = await lookAround(await databases.fresh())

@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'tsdbkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CommandDatabase } from '../apps/cli/command.ts'
+import { compile, makeProject } from '../setup/compile.ts'
 import { onServer } from '../setup/database.ts'
+import { shortLife } from '../setup/short-life.ts'
 
 const folder = fileURLToPath(new URL('../../examples', import.meta.url))
 const names = readdirSync(folder)
@@ -21,9 +23,10 @@ interface Run {
   readonly output: string
 }
 
+const loader = ['--import', import.meta.resolve('tsx')]
+
 /** Runs a program in a process of its own that sees the built package, as a user does. */
-function run(program: readonly string[], target: string): Promise<Run> {
-  const script = ['--import', import.meta.resolve('tsx'), ...program]
+function run(script: readonly string[], target: string): Promise<Run> {
   const env = { PATH: process.env['PATH'], HOME: process.env['HOME'], TSDB_URL: target }
   return new Promise((resolve) => {
     const child = execFile(process.execPath, script, { cwd: scratch, env, timeout: 120_000 }, (_, stdout, stderr) => {
@@ -42,9 +45,9 @@ async function emptySchema(): Promise<string> {
   return url.href
 }
 
-/** Runs examples one after the other in a single process, each in the schema given for it. */
+/** Runs examples, compiled, one after the other in a single process, each in the schema given for it. */
 function runEach(list: readonly { readonly name: string; readonly target: string }[]): Promise<Run> {
-  const steps = list.map(({ name, target }, i) => [`${pathToFileURL(join(folder, name))}.ts?${i}`, target, name])
+  const steps = list.map(({ name, target }, i) => [`${pathToFileURL(join(scratch, name))}.js?${i}`, target, name])
   const loop = `for (const [url, target, name] of ${JSON.stringify(steps)}) {
     process.env.TSDB_URL = target
     console.log('# ' + name)
@@ -61,11 +64,15 @@ let together: Run
 beforeAll(async () => {
   // One engine for all, served: each example would else start one of its own, three times.
   database = await CommandDatabase.open('Examples')
+  makeProject(scratch)
+  for (const name of names) {
+    writeFileSync(join(scratch, `${name}.js`), compile(readFileSync(join(folder, `${name}.ts`), 'utf8')))
+  }
   const shared = await emptySchema()
   const separate: { name: string; target: string }[] = []
   for (const name of names) separate.push({ name, target: await emptySchema() })
   const runQuickstart = run(
-    [join(folder, 'quickstart.ts')],
+    [...shortLife, ...loader, join(folder, 'quickstart.ts')],
     onServer ? shared : `embedded:${join(scratch, 'quickstart')}`,
   )
   alone = await runEach(separate)
@@ -207,7 +214,7 @@ describe('alone', () => {
 
   test('connection-check without a server', async () => {
     const { code, output } = await run(
-      [join(folder, 'connection-check.ts')],
+      [...loader, join(folder, 'connection-check.ts')],
       'postgres://someone:secret@127.0.0.1:1/nowhere',
     )
     expect(code).toBe(1)
