@@ -1,3 +1,4 @@
+import os from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
@@ -59,9 +60,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     sequence: { sequencer: LongFirst },
-    // Two engines of 400 MB at once are what two cores and small CI machines carry. With three the tests that measure a
-    // cancel or a timer miss their limits where the machine has other work.
-    maxWorkers: 2,
+    // A test that waits leaves its core to the third; a worker comes to 1.5 GB.
+    maxWorkers: os.totalmem() > 7e9 ? 3 : 2,
     maxConcurrency: 2,
     // Files follow each other in one process, which compiles the engine once: half of the time of most of them.
     isolate: false,
