@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,9 @@ import type { EmbeddedDatabase } from '../../../src/embedded/embedded-database.t
 import { connect, type Database, sql } from '../../../src/index.ts'
 import { lendEngine } from '../../setup/database.ts'
 import { shortLife } from '../../setup/short-life.ts'
+
+/** What the workers of one run share. */
+const shared = process.env['TSDB_TEST_CLUSTER'] ?? mkdtempSync(join(tmpdir(), 'tsdb-cli-run-'))
 
 /** The built program, as `npm` installs it. */
 export const program: string = fileURLToPath(new URL('../../../dist/apps/cli/main.js', import.meta.url))
@@ -83,9 +86,6 @@ async function captured(work: () => Promise<number>, env: Readonly<Record<string
   }
 }
 
-/** Verbs that have run in a process of their own, from whichever file. */
-const proven = new Set<string>()
-
 const NOUNS: ReadonlySet<string | undefined> = new Set(['hypertable', 'chunk', 'aggregate', 'policy', 'job'])
 const verbOf = ([noun, verb]: readonly string[]): string => (NOUNS.has(noun) ? `${noun} ${verb}` : `${noun}`)
 
@@ -122,8 +122,10 @@ export class CommandDatabase implements AsyncDisposable {
    * stream, or runs this verb for the first time.
    */
   run(args: readonly string[], options?: CommandOptions): Promise<Outcome> {
-    const isProven = proven.has(verbOf(args))
-    proven.add(verbOf(args))
+    // A file for each verb that has run in a process of its own, from whichever test file and worker.
+    const proof = join(shared, `verb ${encodeURIComponent(verbOf(args))}`)
+    const isProven = existsSync(proof)
+    writeFileSync(proof, '')
     if (isProven && options === undefined && !args.includes('-')) return tsdbHere(args, { TSDB_URL: this.url })
     return tsdb(args, { ...options, env: { TSDB_URL: this.url, ...options?.env } })
   }
