@@ -3,7 +3,6 @@ import { BatchError } from '../errors.ts'
 import { type BlockPool, COPY_HEADER, COPY_TRAILER, CopyBuffer } from '../wire/copy-buffer.ts'
 import { type OrderPlan, type SortedRows, sortedRows } from './compressed/order-check.ts'
 import { Misfit, type ValueOptions } from './encode/value.ts'
-import { Pace } from './pace.ts'
 import { sortedOrder, type ValuesOf } from './sort.ts'
 
 /** Rows of a source that go to the server together. */
@@ -57,11 +56,8 @@ export interface EncodeRules extends ValueOptions {
 /** Below this, a compressed batch costs more bytes than it saves time: 13.5 a row at 50, 38 at 10, 307 at 1. */
 const leastRowsPerSegment = 50
 
-/**
- * Encodes a batch in the order it is best sent, and gives way to other batches meanwhile.
- * @throws BatchError for a value that does not fit, with nothing sent
- */
-export async function encodeBatch(batch: RowBatch, rules: EncodeRules): Promise<EncodedBatch> {
+/** Encodes a batch in the order it is best sent. @throws BatchError for a value that does not fit, with nothing sent */
+export function encodeBatch(batch: RowBatch, rules: EncodeRules): EncodedBatch {
   const { target, directCompress } = rules
   const possible = directCompress !== 'off' && target.notDirect === undefined
   const sorted =
@@ -71,64 +67,27 @@ export async function encodeBatch(batch: RowBatch, rules: EncodeRules): Promise<
   const large = sorted !== undefined && batch.rows / sorted.groups >= leastRowsPerSegment
   const direct = possible && (directCompress === 'on' || large)
   const order = direct && sorted !== undefined && rules.sort === 'auto' ? sorted.order : undefined
-  const encoded = await encodeInTurns(batch, order ?? inOrder(batch.rows), rules)
+  const encoded = encodeRows(batch, order ?? inOrder(batch.rows), rules.reject, rules.pool)
   // Of rows declared sorted, each change of the segment ends a compressed batch.
   const plan = large && order !== undefined ? rules.order : undefined
   return { ...encoded, direct, sorted: plan && sortedRows(encoded.blocks, encoded.order.length, plan) }
 }
 
-type EncodedRows = Omit<EncodedBatch, 'direct' | 'sorted'>
-
-/** Rows between two looks at the clock. */
-const sliceRows = 512
-
-/** Encodes rows in this order, a few and then others' work. @throws BatchError */
-export async function encodeInTurns(
-  batch: RowBatch,
-  order: Uint32Array,
-  { reject, pool }: Pick<EncodeRules, 'reject' | 'pool'>,
-): Promise<EncodedRows> {
-  const buffer = new CopyBuffer(pool)
-  const pace = new Pace()
-  const sent: number[] = []
-  let left = 0
-  for (let at = 0; at < order.length; at += sliceRows) {
-    const slice = order.subarray(at, at + sliceRows)
-    const written = writeRows(buffer, batch, slice, reject)
-    // Rarely are rows left out.
-    if (reject !== undefined && (left > 0 || written.length < slice.length)) {
-      if (left === 0) for (const row of order.subarray(0, at)) sent.push(row)
-      left += slice.length - written.length
-      for (const row of written) sent.push(row)
-    }
-    const turn = pace.turn()
-    if (turn !== undefined) await turn
-  }
-  return finished(buffer, left > 0 ? sent : order)
-}
-
-/** Encodes some rows of a batch at once. @throws BatchError for a value that does not fit */
-export function encodeRows(batch: RowBatch, order: readonly number[] | Uint32Array): EncodedRows {
-  const buffer = new CopyBuffer()
-  return finished(buffer, writeRows(buffer, batch, order, undefined))
-}
-
-function finished(buffer: CopyBuffer, order: EncodedRows['order']): EncodedRows {
-  const bytes = buffer.length
-  return { blocks: [COPY_HEADER, ...buffer.take(), COPY_TRAILER], bytes, order }
-}
-
-/** @returns the rows that are written: all but those that `reject` takes */
-function writeRows(
-  buffer: CopyBuffer,
+/** Encodes some rows of a batch. */
+export function encodeRows(
   batch: RowBatch,
   order: readonly number[] | Uint32Array,
-  reject: EncodeRules['reject'],
-): readonly number[] | Uint32Array {
-  if (wroteAll(buffer, batch, order)) return order
-  if (reject !== undefined) return writeFitting(buffer, batch, order, reject)
-  for (const row of order) batch.write(buffer, row)
-  return order
+  reject: ((rejected: RejectedRow) => void) | undefined,
+  pool?: BlockPool,
+): Omit<EncodedBatch, 'direct' | 'sorted'> {
+  const buffer = new CopyBuffer(pool)
+  let sent = order
+  if (!wroteAll(buffer, batch, order)) {
+    if (reject !== undefined) sent = writeFitting(buffer, batch, order, reject)
+    else for (const row of order) batch.write(buffer, row)
+  }
+  const bytes = buffer.length
+  return { blocks: [COPY_HEADER, ...buffer.take(), COPY_TRAILER], bytes, order: sent }
 }
 
 /** @returns whether all were written at once; where they were not, nothing is */

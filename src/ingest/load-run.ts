@@ -12,6 +12,7 @@ import { LoadCompression } from './compressed/load-compression.ts'
 import { OrderDoubt } from './compressed/sorted-load.ts'
 import { DeadLetterFile } from './dead-letter.ts'
 import type { EncodedColumn } from './encode/encoder.ts'
+import { InFlight } from './in-flight.ts'
 import { Ledger } from './ledger.ts'
 import { explainFailure, mayPass, pause } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
@@ -74,8 +75,7 @@ export class LoadRun {
   input: InputProgress | undefined
   readonly #meter = new LoadMeter()
   readonly #deadLetters: DeadLetterFile | undefined
-  /** Batches on their way: the promises of their ends, which never fail. */
-  readonly #inFlight = new Set<Promise<void>>()
+  readonly #inFlight = new InFlight()
   readonly #blocks = new BlockPool()
   #verification: Verification | undefined
   #verified: VerifyReport | undefined
@@ -142,7 +142,7 @@ export class LoadRun {
       else if ('piece' in prepared) await this.#takePiece(prepared)
       else await this.#takeBytes(prepared)
     }
-    while (this.#inFlight.size > 0) await this.#meter.timed('server', () => Promise.race(this.#inFlight))
+    while (this.#inFlight.size > 0) await this.#meter.timed('server', () => this.#inFlight.ended())
     this.#check()
   }
 
@@ -163,27 +163,34 @@ export class LoadRun {
     const part = { first: batch.first, rows: batch.rows }
     this.#meter.read += batch.rows
     let rejected: RejectedRow[] = []
+    await this.#handedOver()
     const encoded = await this.#decided(part, () => {
       rejected = []
-      return this.#meter.timed('encode', () => this.#encode(batch, sender, rejected))
+      return this.#meter.timed('encode', async () => this.#encode(batch, sender, rejected))
     })
     if (encoded === undefined) return
     this.#meter.bytes += encoded.bytes
     await this.#room()
     const window = { start: batch.first, rows: batch.rows, direct: encoded.direct, rejected, mark }
-    this.#dispatch(() => {
-      const deliver = this.#sending(sender, batch, encoded, window)
+    this.#dispatch((handedOver) => {
+      const deliver = this.#sending(sender, batch, encoded, window, handedOver)
       return this.#decided(part, deliver).then((delivery) => this.#countRows(batch, rejected, delivery))
     })
   }
 
-  #sending(sender: Sender, batch: RowBatch, encoded: EncodedBatch, window: Window): () => Promise<Delivery> {
+  #sending(
+    sender: Sender,
+    batch: RowBatch,
+    encoded: EncodedBatch,
+    window: Window,
+    handedOver: () => void,
+  ): () => Promise<Delivery> {
     // Only the first sending is in its place in the order.
     let order = this.compression.order(encoded)
     let sendings = 0
     const send = (tx: Session, place?: BatchOrder): Promise<Delivery> => {
       sendings++
-      return sender.send(tx, batch, encoded, place)
+      return sender.send(tx, batch, encoded, handedOver, place)
     }
     return async () => {
       const own = order
@@ -202,8 +209,9 @@ export class LoadRun {
     if (this.ledger?.done.has(raw.lines)) return this.#takeBytes(raw)
     const mark = this.input?.mark
     let encoded: EncodedBatch
+    await this.#handedOver()
     try {
-      encoded = await this.#meter.timed('encode', () => this.#encode(piece, sender, []))
+      encoded = await this.#meter.timed('encode', async () => this.#encode(piece, sender, []))
     } catch (error) {
       if (!(error instanceof BatchError)) throw error
       refused(error)
@@ -213,14 +221,14 @@ export class LoadRun {
     await this.#room()
     const window = { start: raw.lines, rows: piece.rows, direct: encoded.direct, rejected: [], mark }
     const part = { first: raw.lines, rows: countLines(raw.blocks) }
-    this.#dispatch(() => {
-      const deliver = this.#sending(sender, piece, encoded, window)
+    this.#dispatch((handedOver) => {
+      const deliver = this.#sending(sender, piece, encoded, window, handedOver)
       const either = (): Promise<Delivery> =>
         deliver().catch((error: unknown) => {
           if (!(error instanceof BatchError || isRowFailure(error))) throw error
           // What the server says of the row names its line, or that it takes it after all.
           refused(error)
-          return this.#deliver(...this.#sendingBytes(raw, mark))
+          return this.#deliver(...this.#sendingBytes(raw, mark, handedOver))
         })
       return this.#countedBytes(part, either)
     })
@@ -256,16 +264,19 @@ export class LoadRun {
     if (this.#isDone(raw.lines)) return
     await this.#room()
     const part = { first: raw.lines, rows: countLines(raw.blocks) }
-    this.#dispatch(() => this.#countedBytes(part, () => this.#deliver(...this.#sendingBytes(raw, mark))))
+    this.#dispatch((handedOver) =>
+      this.#countedBytes(part, () => this.#deliver(...this.#sendingBytes(raw, mark, handedOver))),
+    )
   }
 
   #sendingBytes(
     { blocks, lines, sender }: PreparedBytes,
     mark: SourceMark | undefined,
+    handedOver: () => void,
   ): [send: (tx: Session) => Promise<Delivery>, window: Window] {
     const direct = this.settings.directCompress === 'on' && !sender.staged
     const window = { start: lines, rows: undefined, direct, rejected: [], mark }
-    return [async (tx) => sender.sendBytes(tx, blocks, lines), window]
+    return [async (tx) => sender.sendBytes(tx, blocks, lines, handedOver), window]
   }
 
   async #countedBytes(part: SkippedPart, deliver: () => Promise<Delivery>): Promise<void> {
@@ -279,7 +290,7 @@ export class LoadRun {
     return rows !== undefined
   }
 
-  #encode(batch: RowBatch, sender: Sender, rejected: RejectedRow[]): Promise<EncodedBatch> {
+  #encode(batch: RowBatch, sender: Sender, rejected: RejectedRow[]): EncodedBatch {
     const { onBadRow } = this.settings
     const reject =
       onBadRow === undefined || onBadRow === 'stop' ? undefined : (row: RejectedRow): void => void rejected.push(row)
@@ -295,19 +306,19 @@ export class LoadRun {
   /** Waits until a connection is free for the next batch. */
   async #room(): Promise<void> {
     while (this.#inFlight.size >= this.settings.parallel) {
-      await this.#meter.timed('server', () => Promise.race(this.#inFlight))
+      await this.#meter.timed('server', () => this.#inFlight.ended())
     }
     this.#check()
   }
 
-  #dispatch(deliver: () => Promise<unknown>): void {
-    const ended: Promise<void> = deliver()
-      .then(() => undefined)
-      .catch((error: unknown) => {
-        this.#failure ??= { error }
-      })
-      .finally(() => this.#inFlight.delete(ended))
-    this.#inFlight.add(ended)
+  async #handedOver(): Promise<void> {
+    if (this.#inFlight.size > 0) await this.#meter.timed('server', () => this.#inFlight.handedOver())
+  }
+
+  #dispatch(deliver: (handedOver: () => void) => Promise<unknown>): void {
+    this.#inFlight.add(deliver, (error) => {
+      this.#failure ??= { error }
+    })
   }
 
   async #deliver(
@@ -385,7 +396,7 @@ export class LoadRun {
   }
 
   async #settle(): Promise<void> {
-    while (this.#inFlight.size > 0) await Promise.race(this.#inFlight)
+    while (this.#inFlight.size > 0) await this.#inFlight.ended()
   }
 }
 

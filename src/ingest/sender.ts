@@ -77,12 +77,13 @@ export class Sender {
   /**
    * Sends bytes as they are.
    * @param lines - how many lines of the source come before them
+   * @param handedOver - called when all of them are on their way
    * @throws BatchError naming the line the server refused
    */
-  async sendBytes(tx: Session, blocks: readonly Buffer[], lines: number): Promise<Delivery> {
+  async sendBytes(tx: Session, blocks: readonly Buffer[], lines: number, handedOver: () => void): Promise<Delivery> {
     await this.#set(tx, this.#rules.direct, false)
     try {
-      return await this.#copy(tx, blocks)
+      return await this.#copy(tx, followed(blocks, handedOver))
     } catch (error) {
       const line = isRowFailure(error) ? copyLine(error) : undefined
       if (line === undefined || !(error instanceof QueryError)) throw error
@@ -97,14 +98,20 @@ export class Sender {
   }
 
   /**
-   * Sends an encoded batch. With `skipBad` a row the server refuses is found and left out, the others are written.
+   * Sends an encoded batch, and says when all of its bytes are on their way. With `skipBad` a row the server refuses is found and left out, the others are written.
    * @throws BatchError naming the row the server refused; OrderDoubt where it must be sent again without `order`
    */
-  async send(tx: Session, batch: RowBatch, encoded: EncodedBatch, order?: BatchOrder): Promise<Delivery> {
+  async send(
+    tx: Session,
+    batch: RowBatch,
+    encoded: EncodedBatch,
+    handedOver: () => void,
+    order?: BatchOrder,
+  ): Promise<Delivery> {
     const { sorted } = encoded
     const declaration = order && sorted && (await order.load.begin(tx, sorted, order.apart))
     await this.#set(tx, encoded.direct, declaration !== undefined)
-    const delivery = await this.#send(tx, batch, encoded)
+    const delivery = await this.#send(tx, batch, encoded, handedOver)
     if (order === undefined || declaration === undefined) return delivery
     return { ...delivery, declared: true, state: await order.load.confirm(tx, declaration) }
   }
@@ -114,10 +121,10 @@ export class Sender {
     return this.#rules.order
   }
 
-  async #send(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
-    if (this.#rules.skipBad) return this.#sendFitting(tx, batch, encoded)
+  async #send(tx: Session, batch: RowBatch, encoded: EncodedBatch, handedOver: () => void): Promise<Delivery> {
+    if (this.#rules.skipBad) return this.#sendFitting(tx, batch, encoded, handedOver)
     try {
-      return await this.#copy(tx, encoded.blocks)
+      return await this.#copy(tx, followed(encoded.blocks, handedOver))
     } catch (error) {
       throw isRowFailure(error) ? atRow(error, batch, encoded) : error
     }
@@ -216,7 +223,7 @@ export class Sender {
       order by ${sql.join([...order, place])}${conflictSql(conflict, names)}`
   }
 
-  async #sendFitting(tx: Session, batch: RowBatch, encoded: EncodedBatch): Promise<Delivery> {
+  async #sendFitting(tx: Session, batch: RowBatch, encoded: EncodedBatch, handedOver: () => void): Promise<Delivery> {
     const total = { written: 0, skipped: 0, rejected: [] as RejectedRow[], notices: [] as string[] }
     const decompressed: RelationName[] = []
     let notDirect: string | undefined
@@ -232,11 +239,11 @@ export class Sender {
       } catch (error) {
         if (!isRowFailure(error)) throw error
         await this.#withoutBad(tx, batch, order, error, total.rejected, (rest) =>
-          attempt(rest, encodeRows(batch, rest).blocks),
+          attempt(rest, encodeRows(batch, rest, undefined).blocks),
         )
       }
     }
-    await attempt(Array.from(encoded.order), encoded.blocks)
+    await attempt(Array.from(encoded.order), followed(encoded.blocks, handedOver))
     return { ...total, notDirect, ...(decompressed.length > 0 && { state: { decompressed } }) }
   }
 
@@ -273,7 +280,7 @@ export class Sender {
     const undo = new Error('undo')
     try {
       await tx.transaction(async (inner) => {
-        await this.#copy(inner, encodeRows(batch, [row]).blocks)
+        await this.#copy(inner, encodeRows(batch, [row], undefined).blocks)
         throw undo
       })
     } catch (error) {
@@ -283,6 +290,12 @@ export class Sender {
     }
     return undefined
   }
+}
+
+/** The same, and a word when the last was taken and what follows it in that turn was written too. */
+function* followed(blocks: readonly Buffer[], handedOver: () => void): Generator<Buffer> {
+  yield* blocks
+  setImmediate(handedOver)
 }
 
 function field(at: number): Sql {

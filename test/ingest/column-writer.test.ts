@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { TableColumn, TableDescription } from '../../src/catalog/column.ts'
-import { encodeInTurns, encodeRows, type RejectedRow, type RowBatch } from '../../src/ingest/batch.ts'
+import { encodeRows, type RejectedRow, type RowBatch } from '../../src/ingest/batch.ts'
 import { layoutEncoder } from '../../src/ingest/encode/layout.ts'
 import type { ValueOptions } from '../../src/ingest/encode/value.ts'
 import { columnSources } from '../../src/ingest/source/column-source.ts'
@@ -111,26 +111,26 @@ const input = unit.chain((timeUnit) =>
   }),
 )
 
-test('columns are the same bytes as rows of their values', async () => {
+test('columns are the same bytes as rows of their values', () => {
   const pool = new BlockPool()
-  const property = fc.asyncProperty(input, async ({ timeUnit, given, order, constant }) => {
+  const property = fc.property(input, ({ timeUnit, given, order, constant }) => {
     const options = {
       timeUnit,
       ...(constant !== undefined && { constants: { [`c${given.length}`]: constant } }),
     }
     // Long texts many times would be gigabytes.
     const some = given.some(({ type }) => type === 'text') ? order.slice(0, 60) : order
-    const columns = await encodeInTurns(batchOf(given, options), Uint32Array.from(some), { reject: undefined, pool })
-    const expected = encodeRows(rowBatchOf(given, options), some)
+    const columns = encodeRows(batchOf(given, options), some, undefined, pool)
+    const expected = encodeRows(rowBatchOf(given, options), some, undefined)
     const bytes = Buffer.concat(columns.blocks)
     pool.give(columns.blocks)
     expect(columns.bytes).toBe(expected.bytes)
     expect(bytes.equals(Buffer.concat(expected.blocks))).toBe(true)
   })
-  await fc.assert(property, { numRuns: 150 })
+  fc.assert(property, { numRuns: 150 })
 })
 
-test('a value that does not fit names its row and column, or is left out', async () => {
+test('a value that does not fit names its row and column, or is left out', () => {
   const values = BigInt64Array.of(0n, 5n, -(2n ** 63n), 7n)
   const given = [
     { type: 'int4', values: Int32Array.of(1, 2, 3, 4) },
@@ -138,21 +138,20 @@ test('a value that does not fit names its row and column, or is left out', async
     { type: 'text', values: ['a', 'b', 'c', 'd\0'] },
   ]
   const batch = batchOf(given, {})
-  expect(() => encodeRows(batch, [3, 2, 1, 0])).toThrow('Row 103: Column "c2" (text): a text with NUL')
-  expect(() => encodeRows(batch, [0, 1, 2, 3])).toThrow('Row 102: Column "c1" (timestamptz): a time out of')
+  expect(() => encodeRows(batch, [3, 2, 1, 0], undefined)).toThrow('Row 103: Column "c2" (text): a text with NUL')
+  expect(() => encodeRows(batch, [0, 1, 2, 3], undefined)).toThrow('Row 102: Column "c1" (timestamptz): a time out of')
   const rejected: RejectedRow[] = []
-  const reject = (row: RejectedRow): void => void rejected.push(row)
-  const encoded = await encodeInTurns(batch, Uint32Array.of(0, 1, 2, 3), { reject, pool: new BlockPool() })
+  const encoded = encodeRows(batch, [0, 1, 2, 3], (row) => rejected.push(row))
   expect(rejected.map(({ row }) => row)).toEqual([102, 103])
-  const fitting = encodeRows(rowBatchOf(given, {}), [0, 1])
+  const fitting = encodeRows(rowBatchOf(given, {}), [0, 1], undefined)
   expect(Buffer.concat(encoded.blocks)).toEqual(Buffer.concat(fitting.blocks))
   expect([...encoded.order]).toEqual([0, 1])
 })
 
-test('memory that is given back is used again, other memory is not', async () => {
+test('memory that is given back is used again, other memory is not', () => {
   const pool = new BlockPool()
   const text = [{ type: 'text', values: ['y'.repeat(300_000), 'short'] }]
-  const { blocks } = await encodeInTurns(batchOf(text, {}), Uint32Array.of(0, 1), { reject: undefined, pool })
+  const { blocks } = encodeRows(batchOf(text, {}), [0, 1], undefined, pool)
   pool.give(blocks)
   const size = 256 * 1024
   const memory = new Set(blocks.map(({ buffer }) => buffer).filter(({ byteLength }) => byteLength === size))
@@ -164,18 +163,4 @@ test('memory that is given back is used again, other memory is not', async () =>
     expect(block).toHaveLength(size)
   }
   expect(memory.has(pool.take().buffer)).toBe(false)
-})
-
-test('of many rows some are left out, in any order', async () => {
-  const count = 5000
-  const values = Array.from({ length: count }, (_, n) => (n % 1000 === 999 ? 'bad\0' : `row ${n}`))
-  const batch = batchOf([{ type: 'text', values }], {})
-  const order = Uint32Array.from({ length: count }, (_, n) => (n * 7) % count)
-  const rejected: number[] = []
-  const reject = ({ row }: RejectedRow): void => void rejected.push(row - 100)
-  const encoded = await encodeInTurns(batch, order, { reject, pool: new BlockPool() })
-  const bad = (row: number): boolean => row % 1000 === 999
-  expect(rejected).toEqual([...order].filter(bad))
-  expect([...encoded.order]).toEqual([...order].filter((row) => !bad(row)))
-  expect(Buffer.concat(encoded.blocks)).toEqual(Buffer.concat(encodeRows(batch, encoded.order).blocks))
 })

@@ -1,7 +1,6 @@
 import { cancelledError } from '../../connection/server-error.ts'
 import { UsageError } from '../../errors.ts'
 import { type InputRow, LazyRow } from '../encode/encoder.ts'
-import { Pace } from '../pace.ts'
 import { type ColumnSource, type ColumnsInput, columnSources } from './column-source.ts'
 import { repeatKeeper } from './repeat-keeper.ts'
 
@@ -55,9 +54,6 @@ export async function* rowChunks(
   }
 }
 
-/** Rows between two looks at the clock. */
-const sliceRows = 256
-
 /** Gives rows that stay what they are; see {@link repeatKeeper}. */
 export function rowKeeper(): (row: InputRow) => InputRow {
   return repeatKeeper(copyOf)
@@ -83,9 +79,7 @@ function syncTaker(source: Iterable<InputRow>): Taker {
   return {
     next: async ({ batchRows, batchBytes }) => {
       const rows: InputRow[] = []
-      const pace = new Pace()
       for (let bytes = 0; rows.length < batchRows && bytes < batchBytes; ) {
-        if (rows.length % sliceRows === 0) await pace.turn()
         const { done, value } = iterator.next()
         if (done === true) {
           ended = true
@@ -115,9 +109,7 @@ function asyncTaker(source: AsyncIterable<InputRow>, signal: AbortSignal | undef
   return {
     next: async ({ batchRows, batchBytes }) => {
       const rows: InputRow[] = []
-      const pace = new Pace()
       for (let bytes = 0; rows.length < batchRows && bytes < batchBytes; ) {
-        if (rows.length % sliceRows === 0) await pace.turn()
         const next = iterator.next()
         const { done, value } = aborted === undefined ? await next : await Promise.race([next, aborted.promise])
         if (done === true) {

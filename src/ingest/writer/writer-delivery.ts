@@ -189,7 +189,7 @@ export class WriterDelivery {
         return this.#claimed(tx, batch)
       }
       if (how.immediate) await tx.query(sql`set constraints all immediate`)
-      const sent = await this.#sender(batch, how.staged).send(tx, rowsOf(batch), encodedBatch(batch))
+      const sent = await this.#sender(batch, how.staged).send(tx, rowsOf(batch), encodedBatch(batch), () => undefined)
       if (sent.skipped > 0 || sent.rejected.length > 0) await ledger.record(tx, batch.number, sent, sent.rejected)
       await this.#checkColumns(tx, batch, how.staged, forgotten)
       return sent
