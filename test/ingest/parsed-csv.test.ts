@@ -229,7 +229,9 @@ test('what any CSV comes to is what the server reads', { timeout: 600_000 }, asy
       )
       if (kind === 'binary') parsed++
       if ('rows' in theirs) same++
-      if ('rows' in theirs || 'rows' in ours) expect(ours).toEqual(theirs)
+      // Such a file is always parsed, and then a value that only the server reads is an error.
+      const onlyReturns = /^[^\n]*\r[^\n]*$/.test(text.replaceAll(/"[^"]*"/g, ''))
+      if ('rows' in ours || ('rows' in theirs && !onlyReturns)) expect(ours).toEqual(theirs)
     }),
     { numRuns: rounds(80, 3000) },
   )

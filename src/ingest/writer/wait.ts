@@ -41,15 +41,15 @@ export async function atMost(promise: Promise<void>, ms: number | undefined): Pr
   await Promise.race([promise, elapsed]).finally(() => clearTimeout(timer))
 }
 
-/** 50 ms, doubled with each attempt up to 5 s, and by chance half to one and a half of it. */
+/** 50 ms, doubled with each attempt up to 5 s or `mostMs`, and by chance half to one and a half of it. */
 export class Pause {
   readonly elapsed: Promise<void>
   isOver = false
   readonly #timer: NodeJS.Timeout
 
   /** @param attempt - how many there were before, from 0 */
-  constructor(attempt: number) {
-    const delay = Math.min(50 * 2 ** Math.min(attempt, 10), 5000) * (0.5 + Math.random())
+  constructor(attempt: number, mostMs: number) {
+    const delay = Math.min(50 * 2 ** Math.min(attempt, 10), 5000, mostMs) * (0.5 + Math.random())
     let resolve = (): void => undefined
     this.elapsed = new Promise((done) => {
       resolve = done

@@ -324,7 +324,8 @@ export class WriterQueue {
 
   /** Before the next attempt; new batches go to disk meanwhile. */
   async #pause(attempt: number, line: readonly Lane[]): Promise<void> {
-    const pause = new Pause(attempt)
+    // A call that waits must see more than one attempt before it gives up.
+    const pause = new Pause(attempt, Math.max(50, this.#rules.settings.giveUpMs / 4))
     await this.#spill(line)
     while (!pause.isOver && !this.#ended) {
       // What is on disk needs no process that stays for it.
