@@ -67,13 +67,13 @@ export async function measureBare(db: Database, directory: string, rounds: numbe
 
 function measuresOf(samples: Readonly<Record<string, number[]>>): Measure[] {
   const of = (name: string): number[] => samples[name] ?? []
-  const against = (kind: string, other: string, target?: number): Measure => ({
+  // What is asked is asked of native servers, where client and server do not share the threads of one core: no targets.
+  const against = (kind: string, other: string): Measure => ({
     name: `1 M rows: ${kind} : ${other}`,
     value: ratio(of(`1 M rows: ${kind}`), of(other)),
     unit: '×',
-    ...(target !== undefined && { target }),
   })
-  // 280,000 and 430,000 rows a second, on a machine whose bare engine takes 300,000 and 450,000.
+  // 280,000 and 430,000 rows a second.
   const targets: Record<string, number> = {
     '1 M rows: columns': 1000 / 280,
     '1 M rows: direct compress, declared sorted': 1000 / 430,
@@ -83,10 +83,9 @@ function measuresOf(samples: Readonly<Record<string, number[]>>): Measure[] {
       const target = targets[name]
       return { name: `${name}, a row`, value: median(values), unit: 'µs', ...(target !== undefined && { target }) }
     }),
-    against('columns', 'bare engine, columns', 1 / 0.95),
-    against('direct compress, sorted', 'bare engine, columns', 1 / 1.9),
-    against('direct compress, declared sorted', 'bare engine, columns', 1 / 2.5),
-    // It is given rows that are sorted already, which is as much work as its own: no target.
+    against('columns', 'bare engine, columns'),
+    against('direct compress, sorted', 'bare engine, columns'),
+    against('direct compress, declared sorted', 'bare engine, columns'),
     against('direct compress, declared sorted', 'bare engine, direct compress'),
   ]
 }
