@@ -65,7 +65,7 @@ async function measureDatabase(
     }
     const { samples, cpu, recompress } = await inTurns(db, ways, hypertable)
     // On the embedded engine the rest takes so much longer that nothing of it would be seen.
-    const ledger = url === undefined ? { measures: [], samples: {} } : await measureLedger(db, 2 * rounds, hypertable)
+    const ledger = url === undefined ? { measures: [], samples: {} } : await measureLedger(db, 4 * rounds, hypertable)
     const none = { measures: [], samples: {} }
     const bare = url === undefined ? await measureBare(db, directory, rounds) : none
     const updates = hypertable ? await measureUpdates(db, rows, rounds) : { measures: [], samples: {} }
