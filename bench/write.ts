@@ -116,8 +116,11 @@ async function inTurns(db: Database, ways: Readonly<Record<string, Way>>, hypert
   const add = (to: Record<string, number[]>, name: string, value: number): void => {
     to[name] = [...(to[name] ?? []), value]
   }
-  for (let round = 0; round < rounds; round++) {
+  // Those that psql is compared with take a quarter of a second, as long as a shared machine is slow or fast: they get more.
+  const close = ways[psqlBinary] === undefined ? [] : ['columns', psqlBinary, 'CSV', psqlCsv, 'objects']
+  for (let round = 0; round < rounds * 4; round++) {
     for (const [name, way] of Object.entries(ways)) {
+      if (round >= rounds && !close.includes(name)) continue
       await makeTable(db, hypertable)
       const before = process.cpuUsage()
       const begin = performance.now()
@@ -152,6 +155,7 @@ function clientOf(cpu: Readonly<Record<string, number[]>>, url: string | undefin
 const sorted = 'columns, direct compress, sorted'
 const declared = 'columns, direct compress, declared sorted'
 const psqlBinary = 'psql, \\copy binary'
+const psqlCsv = 'psql, \\copy CSV'
 
 function measuresOf(samples: Readonly<Record<string, number[]>>): Measure[] {
   const of = (name: string): number[] => samples[name] ?? []
@@ -165,7 +169,7 @@ function measuresOf(samples: Readonly<Record<string, number[]>>): Measure[] {
     ...Object.keys(samples).map((name): Measure => ({ name: `${name}, a row`, value: median(of(name)), unit: 'µs' })),
     ...against('objects', 'columns', 1 / 0.7),
     ...against('columns', psqlBinary, 1 / 0.95),
-    ...against('CSV', 'psql, \\copy CSV', 1 / 0.95),
+    ...against('CSV', psqlCsv, 1 / 0.95),
     ...against(sorted, psqlBinary, 1 / 1.9),
     ...against(declared, psqlBinary, 1 / 2.5),
     // What a native server is to reach; to the embedded engine the driver's INSERT goes through this library.
