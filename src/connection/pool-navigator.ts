@@ -1,6 +1,6 @@
 /**
  * To be loaded before `pg`, which looks at `navigator` for where it runs. Node 20 has none: `pg` then makes a `Response`, and
- * Node loads its whole HTTP client for it, a third of what a short program of this library costs the processor.
+ * Node loads its whole HTTP client for it, which a short program notices.
  */
 export const isLent: boolean = !('navigator' in globalThis)
 

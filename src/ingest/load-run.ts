@@ -2,7 +2,7 @@ import type { TableDescription } from '../catalog/column.ts'
 import type { LoadTarget } from '../catalog/load-target.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
-import { BatchError, type QueryError } from '../errors.ts'
+import { BatchError } from '../errors.ts'
 import { invalidOption } from '../sql/option.ts'
 import { sql } from '../sql/template.ts'
 import { BlockPool } from '../wire/copy-buffer.ts'
@@ -17,47 +17,12 @@ import { Ledger } from './ledger.ts'
 import { explainFailure, mayPass, pause } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
+import type { Prepared, PreparedBytes, PreparedPiece, PreparedRows, Window } from './prepared.ts'
 import { isRowFailure } from './row-failure.ts'
 import type { BatchOrder, Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
 import type { SourceMark } from './source/source-mark.ts'
 import { Verification, type VerifyReport } from './verify/verify.ts'
-
-/** What is sent for one chunk of the source. */
-export type Prepared = PreparedRows | PreparedBytes | PreparedPiece
-
-interface PreparedRows {
-  readonly batch: RowBatch
-  readonly sender: Sender
-}
-
-export interface PreparedBytes {
-  /** Whole records, sent as they are. */
-  readonly blocks: readonly Buffer[]
-  /** How many lines of the source come before them. */
-  readonly lines: number
-  readonly sender: Sender
-}
-
-/** Records that are parsed here, or sent as they are where that may not come to the same. */
-export interface PreparedPiece {
-  readonly piece: RowBatch
-  readonly sender: Sender
-  readonly raw: PreparedBytes
-  /** Told why the piece is sent as it is. */
-  readonly refused: (reason: BatchError | QueryError) => void
-}
-
-/** A part of the source that is written in one transaction. */
-interface Window {
-  readonly start: number
-  /** Undefined where only the server counts them. */
-  readonly rows: number | undefined
-  readonly direct: boolean
-  readonly rejected: readonly RejectedRow[]
-  /** The source up to its end, or beyond it. */
-  readonly mark: SourceMark | undefined
-}
 
 /** One load under way: reads, encodes and sends beside each other, and counts. */
 export class LoadRun {

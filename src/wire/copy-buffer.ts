@@ -25,8 +25,7 @@ export interface CopyMark {
 const freeBlocks = 64
 
 /**
- * Blocks that are used again: memory that is new for each batch costs the collector and the system a third of what encoding
- * does.
+ * Blocks that are used again: memory that is new for each batch is work for the collector and the system.
  */
 export class BlockPool {
   readonly #free: Buffer[] = []
