@@ -5,6 +5,7 @@ import { type ConnectOptions, resolveSettings, type Settings, sameSettings } fro
 import type { HeldConnection } from './connection/held-connection.ts'
 import { type HeldSession, type OpenDatabase, openDatabase } from './connection/open-database.ts'
 import type { PgPool } from './connection/pool.ts'
+import { isMadeMeanwhile } from './connection/server-error.ts'
 import type { VirtualClock } from './embedded/clock.ts'
 import type { ServedDatabase } from './embedded/serve.ts'
 import type { ServeOptions } from './embedded/serve-option.ts'
@@ -195,11 +196,13 @@ async function open(
   if (settings.createExtension) {
     try {
       await opened.session.query(sql`create extension if not exists timescaledb`)
-      forgetCapabilities(opened.session)
     } catch (error) {
-      await close()
-      throw error
+      if (!isMadeMeanwhile(error)) {
+        await close()
+        throw error
+      }
     }
+    forgetCapabilities(opened.session)
   }
   return new Database({ ...opened, close }, settings)
 }

@@ -60,6 +60,17 @@ export function isSerializationFailure(error: unknown): boolean {
   return false
 }
 
+const madeMeanwhile: ReadonlySet<string> = new Set(['23505', '42710', '42P06', '42P07'])
+
+/**
+ * True for what CREATE fails with where another session has made the same object since this one looked: `IF NOT EXISTS`
+ * does not keep from it. By the moment it is the object's own code, that of a table's row type, or that of the unique
+ * index of the catalog; in each of them the other transaction has committed.
+ */
+export function isMadeMeanwhile(error: unknown): boolean {
+  return error instanceof QueryError && madeMeanwhile.has(error.sqlState)
+}
+
 /** The error of a statement or transaction whose signal was aborted before anything was sent. */
 export function cancelledError(signal: AbortSignal): QueryError {
   return new QueryError('QUERY_CANCELLED', 'The signal was aborted', { sqlState: '57014', cause: signal.reason })

@@ -1,4 +1,5 @@
 import type { RelationName } from '../catalog/relation.ts'
+import { isMadeMeanwhile } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError, QueryError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
@@ -45,9 +46,6 @@ interface ImportRow {
   readonly batchBytes: number
   readonly fingerprint: string | null
 }
-
-/** A concurrent CREATE … IF NOT EXISTS fails on the catalog's unique indexes; the other one has made it. */
-const madeMeanwhile: ReadonlySet<string> = new Set(['23505', '42P06', '42P07'])
 
 const ledgerSql: readonly string[] = [
   'create schema if not exists tsdbkit',
@@ -257,7 +255,7 @@ async function createTables(session: Session): Promise<void> {
     try {
       await session.transaction((inner) => inner.query({ text, values: [] }))
     } catch (error) {
-      if (!(error instanceof QueryError && madeMeanwhile.has(error.sqlState))) throw error
+      if (!isMadeMeanwhile(error)) throw error
     }
   }
 }

@@ -1,5 +1,6 @@
 import { readCapabilities } from '../../catalog/capabilities.ts'
 import { readTable, type TableDescription } from '../../catalog/column.ts'
+import { isMadeMeanwhile } from '../../connection/server-error.ts'
 import type { Session } from '../../connection/session.ts'
 import { QueryError } from '../../errors.ts'
 import type { ObjectName } from '../../sql/identifier.ts'
@@ -83,13 +84,10 @@ export async function createTarget(
     return { created: true, input: planned.input }
   } catch (error) {
     // Another load has made it meanwhile, of the same source or one like it.
-    if (!(error instanceof QueryError && madeMeanwhile.has(error.sqlState))) throw error
+    if (!isMadeMeanwhile(error)) throw error
     return { created: false, input: planned.input }
   }
 }
-
-/** 42P07; a concurrent CREATE fails on the catalog's unique indexes instead. */
-const madeMeanwhile: ReadonlySet<string> = new Set(['42P07', '23505'])
 
 const standardSample = 10_000
 
