@@ -1,11 +1,12 @@
 import type { RelationName } from '../catalog/relation.ts'
-import { isMadeMeanwhile } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
-import { PlanError, QueryError, UsageError } from '../errors.ts'
+import { PlanError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import type { RejectedRow } from './batch.ts'
+import { createLedgerTables } from './ledger-table.ts'
 import type { SkippedBatch } from './load-option.ts'
+import { changedOptions, type Reading } from './reading.ts'
 import type { Delivery } from './sender.ts'
 import { changedBytes, type SourceMark } from './source/source-mark.ts'
 import type { Baseline, RangeFigures } from './verify/verify.ts'
@@ -19,6 +20,8 @@ export interface ImportIdentity {
   readonly batchBytes: number
   /** Size and hash of a file; undefined where the source cannot be known again. */
   readonly fingerprint: string | undefined
+  /** The options by which a row of the source becomes one of the table; a writer has none. */
+  readonly reading?: Reading
 }
 
 /** What a window leaves for those after it and for a later run. */
@@ -45,30 +48,9 @@ interface ImportRow {
   readonly batchRows: number
   readonly batchBytes: number
   readonly fingerprint: string | null
+  /** NULL in a ledger of an earlier version. */
+  readonly reading: Reading | null
 }
-
-const ledgerSql: readonly string[] = [
-  'create schema if not exists tsdbkit',
-  `create table if not exists tsdbkit.import (
-    id text primary key, target text not null, unit text not null, batch_rows bigint not null,
-    batch_bytes bigint not null, fingerprint text, started_at timestamptz not null default now(), finished_at timestamptz)`,
-  `create table if not exists tsdbkit.import_window (
-    import_id text not null references tsdbkit.import on delete cascade, start bigint not null,
-    rows bigint, written bigint, skipped bigint, rejected jsonb, state jsonb, error text,
-    source_bytes bigint, source_crc bigint,
-    primary key (import_id, start))`,
-  `create table if not exists tsdbkit.import_range (
-    import_id text not null references tsdbkit.import on delete cascade, range text not null,
-    figures jsonb not null, primary key (import_id, range))`,
-]
-
-/** Columns of import_window that its first version did not have. */
-const laterColumns: readonly (readonly [name: string, type: string])[] = [
-  ['state', 'jsonb'],
-  ['error', 'text'],
-  ['source_bytes', 'bigint'],
-  ['source_crc', 'bigint'],
-]
 
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
 function unhurried({ inTransaction }: Session): Sql {
@@ -106,19 +88,28 @@ export class Ledger {
    */
   static async open(session: Session, id: string, identity: ImportIdentity): Promise<Ledger> {
     if (id === '') throw new UsageError('INVALID_OPTION', 'Option importId must not be empty')
-    await createTables(session)
+    await createLedgerTables(session)
     const target = formatName(identity.table)
     const { unit, batchRows, batchBytes } = identity
     const fingerprint = identity.fingerprint ?? null
+    const reading = identity.reading === undefined ? null : JSON.stringify(identity.reading)
     // Waits for the disk: a server that crashes before the first window would forget the import, which windows refer to.
-    await session.query(sql`insert into tsdbkit.import (id, target, unit, batch_rows, batch_bytes, fingerprint)
-      values (${id}, ${target}, ${unit}, ${batchRows}, ${batchBytes}, ${fingerprint}) on conflict do nothing`)
+    await session.query(sql`insert into tsdbkit.import (id, target, unit, batch_rows, batch_bytes, fingerprint, reading)
+      values (${id}, ${target}, ${unit}, ${batchRows}, ${batchBytes}, ${fingerprint}, ${reading}::jsonb) on conflict do nothing`)
     const { rows } = await session.query<ImportRow>(sql`
-      select target, unit, batch_rows as "batchRows", batch_bytes as "batchBytes", fingerprint
+      select target, unit, batch_rows as "batchRows", batch_bytes as "batchBytes", fingerprint, reading
       from tsdbkit.import where id = ${id}`)
     const [row] = rows
     if (row === undefined) throw new TypeError('The import is gone')
     if (row.target !== target) throw drift(id, `goes into ${row.target}, not ${target}`)
+    const changed = changedOptions(row.reading, identity.reading)
+    if (changed.length > 0) {
+      throw drift(
+        id,
+        `began with other options: ${changed.join(', ')}`,
+        'Give the options it began with (they are in tsdbkit.import.reading)',
+      )
+    }
     if (row.unit !== unit) throw drift(id, `was cut by ${row.unit}s, which other options do not allow any more`)
     if (row.fingerprint !== fingerprint) throw drift(id, 'began with another source: size or content have changed')
     const windows = await session.query<WindowRow>(
@@ -242,43 +233,9 @@ export async function earlierFingerprint(session: Session, id: string): Promise<
   return found.rows[0]?.fingerprint ?? undefined
 }
 
-async function createTables(session: Session): Promise<void> {
-  const { rows } = await session.query<{ there: boolean; columns: string[] }>(sql`
-    select pg_catalog.to_regclass('tsdbkit.import_range') is not null as there, array(
-      select attname::text from pg_catalog.pg_attribute
-      where attrelid = pg_catalog.to_regclass('tsdbkit.import_window') and attnum > 0 and not attisdropped) as columns`)
-  const { there = false, columns = [] } = rows[0] ?? {}
-  const missing = laterColumns.filter(([name]) => !columns.includes(name))
-  if (columns.length > 0 && missing.length > 0) await addColumns(session, missing)
-  if (there) return
-  for (const text of ledgerSql) {
-    try {
-      await session.transaction((inner) => inner.query({ text, values: [] }))
-    } catch (error) {
-      if (!isMadeMeanwhile(error)) throw error
-    }
-  }
-}
-
-/** @throws PlanError DRIFT where this role may not */
-async function addColumns(session: Session, missing: typeof laterColumns): Promise<void> {
-  const added = missing.map(([name, type]) => `add column if not exists ${name} ${type}`)
-  const text = `alter table tsdbkit.import_window ${added.join(', ')}`
-  try {
-    await session.transaction((inner) => inner.query({ text, values: [] }))
-  } catch (error) {
-    if (!(error instanceof QueryError && error.code === 'PERMISSION_DENIED')) throw error
-    const names = missing.map(([name]) => name).join(' and ')
-    throw new PlanError('DRIFT', `The table tsdbkit.import_window is of an earlier version, without ${names}.`, {
-      hint: `Run as its owner: ${text}`,
-      cause: error,
-    })
-  }
-}
-
-function drift(id: string, problem: string): PlanError {
+function drift(id: string, problem: string, mend = 'Use another importId'): PlanError {
   return new PlanError('DRIFT', `The import ${JSON.stringify(id)} ${problem}.`, {
-    hint: 'Use another importId, or delete from tsdbkit.import where id is this one to begin again.',
+    hint: `${mend}, or delete from tsdbkit.import where id is this one to begin again.`,
   })
 }
 

@@ -3,6 +3,7 @@ import { cancelledError, isSerializationFailure } from '../connection/server-err
 import type { Session } from '../connection/session.ts'
 import { BatchError, ConnectionError, QueryError, TimescaleError, UsageError } from '../errors.ts'
 import { counted } from '../sql/counted.ts'
+import type { LoadSettings } from './load-option.ts'
 
 /** What a load that failed leaves behind. */
 export interface Kept {
@@ -61,6 +62,25 @@ export function mayPass(error: unknown, isKnown: boolean): boolean {
   // Whether a lost COMMIT has happened is what a ledger knows.
   if (isKnown && error instanceof ConnectionError && error.code === 'CONNECTION_LOST') return true
   return (error instanceof ConnectionError && error.retryable) || isSerializationFailure(error)
+}
+
+/**
+ * Runs what does no harm when it happens twice, and runs it again where the connection is lost or the like; in a
+ * transaction that cannot help.
+ */
+export async function repeated<T>(
+  session: Session,
+  { retries, signal }: Pick<LoadSettings, 'retries' | 'signal'>,
+  run: () => Promise<T>,
+): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await run()
+    } catch (error) {
+      if (session.inTransaction || attempt >= retries || !mayPass(error, true)) throw error
+      await pause(attempt, signal)
+    }
+  }
 }
 
 /** 50 ms, doubled each time up to 5 s, and by chance half to one and a half of it. */

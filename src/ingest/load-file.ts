@@ -36,7 +36,7 @@ export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadR
   run.input = source
   const objects = objectRows(source, source.bytes, run.settings, run.target.time?.column)
   if (objects !== undefined) {
-    await run.openLedger('row', source.fingerprint, source.path)
+    await run.openLedger('row', source)
     run.path = { kind: 'binary', reason: `${source.format} is parsed` }
     return loadRows(run, objects, undefined, true)
   }
@@ -46,7 +46,7 @@ export async function loadBytes(run: LoadRun, source: ByteSource): Promise<LoadR
   const given = newlines && run.settings.header !== false ? await reader.header(format) : undefined
   const names = given ?? (await withoutHeader(run))
   const reason = newlines ? whyParsed(names, run.settings) : 'lines end with a bare carriage return'
-  await run.openLedger(reason === undefined ? 'line' : 'row', source.fingerprint, source.path)
+  await run.openLedger(reason === undefined ? 'line' : 'row', source)
   if (reason === undefined) return passThrough(run, reader, names, format)
   run.path = { kind: 'binary', reason: `parsed: ${reason}` }
   if (newlines) return loadRows(run, csvRows(reader.rest(), source.name, format, reader.lines, names.length), names)

@@ -80,7 +80,7 @@ export interface LoadOptions extends ConflictOptions, ValueOptions {
    * and sums. What was in the table before is taken into account. The source is then always parsed.
    */
   readonly verify?: boolean
-  /** How often a batch is sent again after an error that may pass. Default 5. */
+  /** How often a batch, or what is asked before and after them, is sent again after an error that may pass. Default 5. */
   readonly retries?: number
   /** Whether the table is analyzed at the end. Default true. */
   readonly analyze?: boolean

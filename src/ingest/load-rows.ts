@@ -208,10 +208,11 @@ export async function sendRules(
 ): Promise<SendRules> {
   const { session, table, target, settings } = run
   const names = columns.map(({ name }) => name)
-  const conflict = await conflictRule(session, table, names, settings)
+  const conflict = await run.again(() => conflictRule(session, table, names, settings))
   const skipBad = settings.onBadRow !== undefined && settings.onBadRow !== 'stop'
   const direct = settings.directCompress === 'on'
-  const order = format === 'format binary' ? await orderRules(run, names) : 'records are passed through unsorted'
+  const order =
+    format === 'format binary' ? await run.again(() => orderRules(run, names)) : 'records are passed through unsorted'
   const compressed = target.owned && (settings.recompress ?? 'end') === 'end'
   const decompress = conflict.onConflict === 'update' && compressed
   return { table, columns, target, conflict, format, settings: transaction, direct, skipBad, order, decompress }

@@ -14,15 +14,23 @@ import { DeadLetterFile } from './dead-letter.ts'
 import type { EncodedColumn } from './encode/encoder.ts'
 import { InFlight } from './in-flight.ts'
 import { Ledger } from './ledger.ts'
-import { explainFailure, mayPass, pause } from './load-failure.ts'
+import { explainFailure, mayPass, pause, repeated } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import type { Prepared, PreparedBytes, PreparedPiece, PreparedRows, Window } from './prepared.ts'
+import { readingOf } from './reading.ts'
 import { isRowFailure } from './row-failure.ts'
 import type { BatchOrder, Delivery, Sender } from './sender.ts'
 import { countLines } from './source/csv.ts'
 import type { SourceMark } from './source/source-mark.ts'
 import { Verification, type VerifyReport } from './verify/verify.ts'
+
+/** What the source of an import is known again by. */
+interface ImportSource {
+  readonly fingerprint?: string | undefined
+  readonly path?: string | undefined
+  readonly format?: string
+}
 
 /** One load under way: reads, encodes and sends beside each other, and counts. */
 export class LoadRun {
@@ -65,13 +73,15 @@ export class LoadRun {
 
   /**
    * Begins, or goes on with, the import of the option importId. Windows keep the size they began with.
-   * @throws PlanError DRIFT where it is another one, or what was read of the file has changed since
+   * @throws PlanError DRIFT where it is another one, is read by other options, or what was read of the file has changed
    */
-  async openLedger(unit: 'row' | 'line', fingerprint?: string, path?: string): Promise<void> {
+  async openLedger(unit: 'row' | 'line', source: ImportSource = {}): Promise<void> {
     const { importId, batchRows, batchBytes, signal } = this.settings
     if (importId === undefined) return
-    const identity = { table: this.table, unit, batchRows, batchBytes, fingerprint }
-    this.ledger = await Ledger.open(this.session, importId, identity)
+    const { fingerprint, path, format } = source
+    const reading = readingOf(this.settings, format)
+    const identity = { table: this.table, unit, batchRows, batchBytes, fingerprint, reading }
+    this.ledger = await this.again(() => Ledger.open(this.session, importId, identity))
     if (path !== undefined) await this.ledger.checkContent(path, signal)
     this.settings = { ...this.settings, batchRows: this.ledger.batchRows, batchBytes: this.ledger.batchBytes }
     this.compression.resume(this.ledger.states)
@@ -114,7 +124,7 @@ export class LoadRun {
   /** Begins to count what is written, for the option verify. @throws UsageError where an import began without it */
   async verifyColumns(columns: readonly EncodedColumn[]): Promise<void> {
     if (this.settings.verify !== true) return
-    if ((await this.ledger?.hasBaseline(this.session)) === false) {
+    if ((await this.again(async () => this.ledger?.hasBaseline(this.session))) === false) {
       throw invalidOption('Option verify must be given from the first run of an import on.')
     }
     const baseline = this.ledger?.baseline(this.session)
@@ -123,7 +133,7 @@ export class LoadRun {
 
   async #takeRows({ batch, sender }: PreparedRows): Promise<void> {
     const mark = this.input?.mark
-    await this.#verification?.before(this.session, batch)
+    await this.again(async () => this.#verification?.before(this.session, batch))
     if (this.#isDone(batch.first)) return this.#countOther(batch)
     const part = { first: batch.first, rows: batch.rows }
     this.#meter.read += batch.rows
@@ -208,7 +218,7 @@ export class LoadRun {
   /** Counts a batch that another run or loader has written. */
   async #countOther(batch: RowBatch): Promise<void> {
     if (this.#verification === undefined) return
-    const rejected = await this.ledger?.outcome(this.session, batch.first)
+    const rejected = await this.again(async () => this.ledger?.outcome(this.session, batch.first))
     if (rejected !== undefined) this.#verification.add(batch, rejected)
   }
 
@@ -221,7 +231,7 @@ export class LoadRun {
     this.#skipped.push({ ...batch, reason })
     const { ledger } = this
     if (ledger === undefined) return
-    await this.session.transaction((tx) => ledger.leaveOut(tx, batch.first, batch.rows, reason))
+    await this.again(() => this.session.transaction((tx) => ledger.leaveOut(tx, batch.first, batch.rows, reason)))
   }
 
   async #takeBytes(raw: PreparedBytes): Promise<void> {
@@ -323,20 +333,28 @@ export class LoadRun {
     }
   }
 
+  /** What does no harm when it happens twice. */
+  again<T>(run: () => Promise<T>): Promise<T> {
+    return repeated(this.session, this.settings, run)
+  }
+
   /** What remains when all rows are written. */
   async #finish(): Promise<void> {
-    const { ledger } = this
-    await this.#sender?.restore(this.session)
+    const { ledger, session } = this
+    await this.#sender?.restore(session)
     // From the ledger, where also those of runs before are.
-    if (ledger !== undefined) await this.#deadLetters?.complete(ledger.id, await ledger.rejected(this.session))
-    if (this.#verification !== undefined) this.#verified = await this.#verification.compare(this.session)
     if (ledger !== undefined) {
-      await ledger.finish(this.session)
-      if (this.settings.onBatchError !== undefined) this.#skipped = await ledger.leftOut(this.session)
+      await this.#deadLetters?.complete(ledger.id, await this.again(() => ledger.rejected(session)))
     }
-    await this.#meter.timed('recompress', () => this.compression.finish())
+    this.#verified = await this.again(async () => this.#verification?.compare(session))
+    if (ledger !== undefined) {
+      await this.again(() => ledger.finish(session))
+      if (this.settings.onBatchError !== undefined) this.#skipped = await this.again(() => ledger.leftOut(session))
+    }
+    await this.#meter.timed('recompress', () => this.again(() => this.compression.finish()))
     if (this.#meter.written > 0 && this.settings.analyze !== false) {
-      await this.#meter.timed('analyze', () => this.session.query(sql`analyze ${sql.name(this.table)}`))
+      const analyze = sql`analyze ${sql.name(this.table)}`
+      await this.#meter.timed('analyze', () => this.again(() => session.query(analyze)))
     }
   }
 

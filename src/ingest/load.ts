@@ -8,6 +8,7 @@ import type { ObjectName } from '../sql/identifier.ts'
 import { invalidOption } from '../sql/option.ts'
 import { createTarget } from './create/plan-load.ts'
 import { earlierFingerprint } from './ledger.ts'
+import { repeated } from './load-failure.ts'
 import { loadBytes } from './load-file.ts'
 import { type LoadOptions, type LoadReport, type LoadSettings, loadSettings } from './load-option.ts'
 import { loadColumns, loadParquet, loadRows } from './load-rows.ts'
@@ -32,19 +33,21 @@ export async function load(
 ): Promise<LoadReport> {
   const given = await settingsFor(session, options)
   if (given.signal?.aborted) throw cancelledError(given.signal)
-  const earlier = given.importId === undefined ? undefined : await earlierFingerprint(session, given.importId)
+  const again = <T>(run: () => Promise<T>): Promise<T> => repeated(session, given, run)
+  const { importId } = given
+  const earlier = importId === undefined ? undefined : await again(() => earlierFingerprint(session, importId))
   const opened = await openInput(source, given, earlier)
   const settings = settingsOf(opened, given)
   const { created, input } = await createTarget(session, name, opened, settings)
-  const table = await readTable(session, name)
-  const target = withoutOwner(await readLoadTarget(session, table), settings)
+  const table = await again(() => readTable(session, name))
+  const target = withoutOwner(await again(() => readLoadTarget(session, table)), settings)
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
   }
   const size = batchSize(session, options, settings, target)
   const run = new LoadRun(session, table, target, { ...settings, ...size })
   run.created = created
-  await run.compression.check()
+  await again(() => run.compression.check())
   return drive(run, input, sourceFingerprint)
 }
 
@@ -77,20 +80,21 @@ async function settingsFor(session: Session, options: LoadOptions): Promise<Load
   const settings = loadSettings(options, session.inTransaction)
   // Where rows must go in one by one, it is 1.
   if (options.parallel !== undefined || settings.parallel === 1) return settings
-  return { ...settings, parallel: await readParallel(session) }
+  return { ...settings, parallel: await repeated(session, settings, () => readParallel(session)) }
 }
 
 async function drive(run: LoadRun, input: Input, sourceFingerprint: string | undefined): Promise<LoadReport> {
   switch (input.kind) {
     case 'parquet': {
       const { importId } = run.settings
-      await run.openLedger('row', importId === undefined ? undefined : await fingerprint(input.path), input.path)
+      const known = importId === undefined ? undefined : await fingerprint(input.path)
+      await run.openLedger('row', { fingerprint: known, path: input.path, format: 'parquet' })
       return loadParquet(run, input.path)
     }
     case 'bytes':
       return loadBytes(run, input.bytes)
     case 'rows':
-      await run.openLedger('row', sourceFingerprint)
+      await run.openLedger('row', { fingerprint: sourceFingerprint })
       return loadRows(run, input.rows)
     case 'columns':
       await run.openLedger('row')

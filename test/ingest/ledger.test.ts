@@ -217,14 +217,60 @@ test('a ledger of an earlier version gets the columns it lacks; who may not add 
   })
   await expect(asOther).rejects.toMatchObject({
     code: 'DRIFT',
-    message: expect.stringContaining('without state and error'),
-    hint: expect.stringContaining('alter table tsdbkit.import_window add column'),
+    message: expect.stringMatching(/import_window lacks state, error.*; import lacks reading/),
+    hint: expect.stringMatching(
+      /alter table tsdbkit.import_window add column .*; alter table tsdbkit.import add column/,
+    ),
   })
   const options: LoadOptions = { ...small, importId, onBatchError: () => 'skip' }
   const two = [1, 2].map(() => load(db, table, generatedRows(5000), options))
   for (const { rowsResumed } of await Promise.all(two)) expect(rowsResumed).toBeGreaterThanOrEqual(1000)
   await expectRows(5000)
+  // What it was read by before is not known, and anything goes.
+  const { rows: kept } = await run(`select reading from tsdbkit.import where id = '${importId}'`)
+  expect(kept).toEqual([{ reading: null }])
   await run('drop role "no owner"')
+})
+
+test.each<[LoadOptions, LoadOptions, string]>([
+  [{ header: false }, {}, 'header'],
+  [{}, { header: false }, 'header'],
+  [{ delimiter: ',' }, { columns: { note: 'id', id: 'note' }, constants: {} }, 'columns'],
+  [{ header: false }, { header: false, delimiter: ';' }, 'delimiter'],
+  [{ columns: ['id', 'note'], header: false }, { columns: ['note', 'id'], header: false }, 'columns'],
+  [{ constants: {} }, { constants: { note: 'x' }, columns: { id: 'id' } }, 'columns, constants'],
+  [{ nullText: 'NULL' }, {}, 'nullText'],
+  [{}, { timeFormat: 'DD.MM.YYYY' }, 'timeFormat'],
+  [{ timeZone: 'Europe/Berlin' }, { timeZone: 'America/New_York', encoding: 'latin1' }, 'encoding, timeZone'],
+  [{}, { format: 'tsv' }, 'format'],
+])('an import is not gone on with by other options: %j, %j', async (before, then, names) => {
+  const path = join(directory, `f ${++imports}.csv`)
+  writeFileSync(path, '0,row 0\n1,row 1\n')
+  const named = join(directory, `f ${++imports}.csv`)
+  writeFileSync(named, 'id,note\n0,row 0\n1,row 1\n')
+  const importId = newId()
+  const file = before.header === false ? path : named
+  const { rowsWritten } = await load(db, table, file, { ...before, importId })
+  expect(rowsWritten).toBe(2)
+  await expect(load(db, table, file, { ...then, importId })).rejects.toMatchObject({
+    code: 'DRIFT',
+    message: `The import "${importId}" began with other options: ${names}.`,
+  })
+  await expectRows(2)
+})
+
+test('an import is gone on with by options that say the same', async () => {
+  const importId = newId()
+  const file = csvFile(3000)
+  await load(db, table, file, { importId, columns: { id: 'id', note: 'note' } })
+  const same: LoadOptions = { columns: { note: 'note', id: 'id' }, header: true, delimiter: ',', encoding: 'utf-8' }
+  const { rowsResumed } = await load(db, table, file, { ...same, nullText: '', format: 'csv', importId })
+  expect(rowsResumed).toBe(3000)
+  const other = newId()
+  const constants = (note: string): LoadOptions => ({ importId: other, columns: ['id'], constants: { note } })
+  const ids = Array.from({ length: 10 }, (_, id) => [id])
+  await load(db, table, ids, constants('row 0'))
+  expect((await load(db, table, ids, constants('another time'))).rowsResumed).toBe(10)
 })
 
 test('loaders that all find no ledger', async () => {
@@ -289,12 +335,54 @@ test('cut sockets and ended backends in the middle', { timeout: 60_000 }, async 
     }
   })
   const options: LoadOptions = { ...small, importId, retries: 50, onProgress: () => begin() }
-  const report = await load(new DatabaseSession(far), table, generatedRows(60_000), options)
-  stop = true
-  await trouble
-  await far.close()
-  expect(report.retried).toBeGreaterThan(0)
+  try {
+    const report = await load(new DatabaseSession(far), table, generatedRows(60_000), options)
+    expect(report.retried).toBeGreaterThan(0)
+  } finally {
+    stop = true
+    begin()
+    await trouble
+    await far.close()
+  }
   await expectRows(60_000)
+})
+
+test.each([
+  ['before the first row', `lock table tsdbkit.import in access exclusive mode`, 'select fingerprint%'],
+  ['when the import begins', `lock table tsdbkit.import in exclusive mode`, 'insert into tsdbkit.import %'],
+  [
+    'when all rows are written',
+    'select from tsdbkit.import for no key update',
+    '%update tsdbkit.import set finished_at%',
+  ],
+  ['at ANALYZE', `lock table ${table} in share update exclusive mode`, 'analyze%'],
+])('a connection that is lost %s', async (_when, lock, waiting) => {
+  // With a ledger there is something to wait for from the first statement on.
+  const importId = newId()
+  await load(db, table, [], { batchRows: 1000, importId })
+  let unlock = (): void => undefined
+  const locked = db.transaction(async (tx) => {
+    await tx.query({ text: lock, values: [] })
+    await new Promise<void>((done) => {
+      unlock = done
+    })
+  })
+  const first = load(db, table, generatedRows(1000), { batchRows: 1000, importId })
+  try {
+    await expect
+      .poll(async () => {
+        const { rows } = await run(
+          `select pg_terminate_backend(pid) from pg_stat_activity where query ilike $$${waiting}$$ and wait_event_type = 'Lock'`,
+        )
+        return rows.length
+      })
+      .toBe(1)
+  } finally {
+    unlock()
+    await locked
+  }
+  expect(await first).toMatchObject({ rowsWritten: 1000, retried: 0 })
+  await expectRows(1000)
 })
 
 test('a server that restarts in the middle', { timeout: 60_000 }, async () => {

@@ -99,12 +99,14 @@ export class LoadCompression {
     this.#note(state?.decompressed ?? [])
   }
 
-  /** Puts in order what is left. */
+  /** Puts in order what is left; run again, what is then left. */
   async finish(): Promise<void> {
     const { recompress: when = 'end' } = this.#settings
     const maybe = this.#direct > 0 || (this.#resumed.length > 0 && this.#target.notDirect === undefined)
     if (when === 'never' || (!maybe && this.#decompressed.size === 0)) return
-    this.#recompressed = await recompress(this.#session, this.#table, [...this.#decompressed.values()], when === 'end')
+    await recompress(this.#session, this.#table, [...this.#decompressed.values()], when === 'end', () => {
+      this.#recompressed++
+    })
     this.#decompressed.clear()
   }
 

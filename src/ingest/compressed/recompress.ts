@@ -19,14 +19,15 @@ export function decompressSql(chunk: RelationName): Sql {
 /**
  * Puts the rows of unordered chunks in order, and compresses those chunks again that were decompressed.
  * @param all - also chunks that a compression policy would put in order just so
- * @returns how many chunks that were
+ * @param onChunk - called after each
  */
 export async function recompress(
   session: Session,
   table: RelationName,
   decompressed: readonly RelationName[],
   all: boolean,
-): Promise<number> {
+  onChunk: () => void,
+): Promise<void> {
   const columnstore = can(await readCapabilities(session), 'columnstore')
   const unordered = (await listUnorderedChunks(session, table)).filter(({ partial }) => all || partial)
   for (const chunk of unordered) {
@@ -35,16 +36,15 @@ export async function recompress(
       : callFunction('compress_chunk', [regclass(chunk), sql.literal(true)])
     if (chunk.partial) await rebuildChunk(session, chunk)
     else await session.query(again)
+    onChunk()
   }
-  let count = unordered.length
   for (const chunk of decompressed) {
     // A compression policy may have been faster, or a retention policy.
     const { rows } = await session.query(sql`
       select compress_chunk(c, true) from to_regclass(${formatName(chunk)}) c
       where _timescaledb_functions.chunk_status(c) & 1 = 0`)
-    count += rows.length
+    if (rows.length > 0) onChunk()
   }
-  return count
 }
 
 /** The compression policy to which chunks are left. @throws UsageError INVALID_OPTION where there is none */
