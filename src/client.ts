@@ -47,9 +47,11 @@ import type { LoadSource } from './ingest/source/input.ts'
 import type { Writer } from './ingest/writer/writer.ts'
 import type { WriterOptions } from './ingest/writer/writer-option.ts'
 import * as chunk from './objects/chunk.ts'
+import * as chunkRange from './objects/chunk-range.ts'
 import * as compression from './objects/compression.ts'
 import * as compressionPolicy from './objects/compression-policy.ts'
 import * as aggregate from './objects/continuous-aggregate.ts'
+import { type DropChunksOptions, dropChunks } from './objects/drop-chunks.ts'
 import * as hypertable from './objects/hypertable.ts'
 import * as job from './objects/job.ts'
 import { jobMetrics, type Metric } from './objects/job-metric.ts'
@@ -445,18 +447,24 @@ export class Client {
   }
 
   /** Compresses all chunks in a range, one after the other; gives those it compressed. */
-  compressChunks(name: ObjectName, options: chunk.ChunkRangeOptions = {}): ReturnType<typeof chunk.compressChunks> {
-    return chunk.compressChunks(this.session, name, options)
+  compressChunks(
+    name: ObjectName,
+    options: chunkRange.ChunkRangeOptions = {},
+  ): ReturnType<typeof chunkRange.compressChunks> {
+    return chunkRange.compressChunks(this.session, name, options)
   }
 
   /** Decompresses all chunks in a range, one after the other; gives those it decompressed. */
-  decompressChunks(name: ObjectName, options: chunk.ChunkRangeOptions = {}): ReturnType<typeof chunk.decompressChunks> {
-    return chunk.decompressChunks(this.session, name, options)
+  decompressChunks(
+    name: ObjectName,
+    options: chunkRange.ChunkRangeOptions = {},
+  ): ReturnType<typeof chunkRange.decompressChunks> {
+    return chunkRange.decompressChunks(this.session, name, options)
   }
 
   /** Drops the chunks within the bounds, with their rows; gives those it dropped. At least one bound is needed. */
-  dropChunks(name: ObjectName, options: chunk.DropChunksOptions): ReturnType<typeof chunk.dropChunks> {
-    return chunk.dropChunks(this.session, name, options)
+  dropChunks(name: ObjectName, options: DropChunksOptions): ReturnType<typeof dropChunks> {
+    return dropChunks(this.session, name, options)
   }
 
   /** Creates a view whose buckets are kept and refreshed. */

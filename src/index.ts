@@ -68,20 +68,17 @@ export type { RowsInput } from './ingest/source/row-source.ts'
 export type { VerifyReport } from './ingest/verify/verify.ts'
 export type { Writer, WriterMetrics } from './ingest/writer/writer.ts'
 export type { WriterOptions } from './ingest/writer/writer-option.ts'
-export type {
-  ChunkProgress,
-  ChunkRangeOptions,
-  CompressChunkResult,
-  DecompressChunkResult,
-  DropChunksOptions,
-} from './objects/chunk.ts'
-export { compressChunkSql, decompressChunkSql, dropChunksSql } from './objects/chunk.ts'
+export type { CompressChunkResult, DecompressChunkResult } from './objects/chunk.ts'
+export { compressChunkSql, decompressChunkSql } from './objects/chunk.ts'
+export type { ChunkProgress, ChunkRangeOptions } from './objects/chunk-range.ts'
 export type { CompressionOptions, EnableCompressionResult } from './objects/compression.ts'
 export { enableCompressionSql } from './objects/compression.ts'
 export type { CompressionPolicyOptions, CompressionPolicyResult } from './objects/compression-policy.ts'
 export { addCompressionPolicySql, removeCompressionPolicySql } from './objects/compression-policy.ts'
 export type { ContinuousAggregateOptions, ContinuousAggregateResult } from './objects/continuous-aggregate.ts'
 export { createContinuousAggregateSql, dropContinuousAggregateSql } from './objects/continuous-aggregate.ts'
+export type { DropChunksOptions } from './objects/drop-chunks.ts'
+export { dropChunksSql } from './objects/drop-chunks.ts'
 export type { HypertableOptions, HypertableResult } from './objects/hypertable.ts'
 export { createHypertableSql, dropHypertableSql, setChunkTimeIntervalSql } from './objects/hypertable.ts'
 export type { AddJobOptions, AddJobResult, AlterJobOptions, JobConfig } from './objects/job.ts'

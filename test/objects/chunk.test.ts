@@ -2,17 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readCapabilities } from '../../src/catalog/capabilities.ts'
 import { getChunkInfo } from '../../src/catalog/chunk.ts'
 import { getHypertableStats } from '../../src/catalog/hypertable.ts'
-import {
-  compressChunk,
-  compressChunkSql,
-  compressChunks,
-  decompressChunk,
-  decompressChunkSql,
-  decompressChunks,
-  dropChunks,
-  dropChunksSql,
-} from '../../src/objects/chunk.ts'
+import { compressChunk, compressChunkSql, decompressChunk, decompressChunkSql } from '../../src/objects/chunk.ts'
+import { compressChunks, decompressChunks } from '../../src/objects/chunk-range.ts'
 import { enableCompressionSql } from '../../src/objects/compression.ts'
+import { dropChunks, dropChunksSql } from '../../src/objects/drop-chunks.ts'
 import { createHypertable } from '../../src/objects/hypertable.ts'
 import { formatName } from '../../src/sql/identifier.ts'
 import { sql } from '../../src/sql/template.ts'

@@ -3,9 +3,11 @@ import { getChunkInfo } from '../../src/catalog/chunk.ts'
 import type { Session } from '../../src/connection/session.ts'
 import { UsageError } from '../../src/errors.ts'
 import * as chunk from '../../src/objects/chunk.ts'
+import * as chunkRange from '../../src/objects/chunk-range.ts'
 import * as compression from '../../src/objects/compression.ts'
 import * as compressionPolicy from '../../src/objects/compression-policy.ts'
 import * as aggregate from '../../src/objects/continuous-aggregate.ts'
+import { dropChunks } from '../../src/objects/drop-chunks.ts'
 import * as hypertable from '../../src/objects/hypertable.ts'
 import * as refresh from '../../src/objects/refresh.ts'
 import * as refreshPolicy from '../../src/objects/refresh-policy.ts'
@@ -46,6 +48,7 @@ const CASES: readonly (readonly [string, object, Readonly<Record<string, string>
 ]
 const modules: Readonly<Record<string, unknown>> = {
   ...chunk,
+  ...chunkRange,
   ...compression,
   ...compressionPolicy,
   ...aggregate,
@@ -53,6 +56,7 @@ const modules: Readonly<Record<string, unknown>> = {
   ...refresh,
   ...refreshPolicy,
   ...retention,
+  dropChunks,
   getChunkInfo,
 }
 const calls = CASES.flatMap(([name, options, wrong]) =>
