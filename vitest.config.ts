@@ -57,8 +57,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/setup/build.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // So long that a machine which does other things too fails none of them.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     sequence: { sequencer: LongFirst },
     // A test that waits leaves its core to the third; a worker comes to 1.5 GB.
     maxWorkers: os.totalmem() > 7e9 ? 3 : 2,

@@ -65,7 +65,8 @@ test.each([0, -1, Number.NaN, 2 ** 31])('timeoutMs %s is refused', async (timeou
 test('a late cancel never hits the next statement', async () => {
   let cancelled = 0
   let answered = 0
-  for (let round = 0; round < 150; round++) {
+  // Which of them comes first is chance, and on a busy machine seldom one of them.
+  for (let round = 0; round < 150 || (round < 1500 && Math.min(cancelled, answered) <= 10); round++) {
     const controller = new AbortController()
     const timer = setTimeout(() => controller.abort(), Math.random() * 6)
     await db.query(sleep(0.003), { signal: controller.signal }).then(
