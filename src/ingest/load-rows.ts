@@ -193,7 +193,9 @@ function columnBatch(
     writeAll: (buffer, order) => writeAll(buffer, order, offset),
     valuesOf: (column) => {
       const get = sources.get(column)?.get
-      return (row) => get?.(offset + row)
+      if (get !== undefined) return (row) => get(offset + row)
+      const value = encoder.constantOf(column)
+      return () => value
     },
     source: (row) => Object.fromEntries([...columns].map(([name, source]) => [name, source.get(offset + row)])),
   }

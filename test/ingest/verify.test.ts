@@ -81,6 +81,9 @@ describe('a hypertable', () => {
       v: Float64Array.from(rows(0, 99), (_, n) => n * 0.1),
     }
     expect((await run(columns)).verified).toEqual({ ranges: 1, rows: 99 })
+    expect((await run(columns, { constants: { note: 'of all' } })).verified).toEqual({ ranges: 1, rows: 99 })
+    const timeless = { constants: { time: new Date(start + 40 * 86_400_000) } }
+    expect((await run({ v: columns.v }, timeless)).verified).toEqual({ ranges: 1, rows: 99 })
     expect((await run([])).verified).toBeUndefined()
   })
 

@@ -99,12 +99,17 @@ export class TableEncoder {
     return this.#layout.properties[at]
   }
 
+  /** The value that a column has in all rows; undefined for any other. */
+  constantOf(name: string): unknown {
+    return this.#layout.constants.find(({ column }) => column.name === name)?.value
+  }
+
   /** Reads the value of a column in a row; undefined for a column that the rows do not have. */
   valueReader(name: string): (row: InputRow) => unknown {
-    const { places, properties, constants } = this.#layout
+    const { places, properties } = this.#layout
     const at = this.#own.findIndex((column) => column.name === name)
     if (at < 0) {
-      const value = constants.find(({ column }) => column.name === name)?.value
+      const value = this.constantOf(name)
       return () => value
     }
     const place = places[at] ?? 0
