@@ -33,7 +33,10 @@ export class DeadLetterFile {
     await this.#append(rows.map((row) => JSON.stringify(row, plain)))
   }
 
-  /** Appends those rows of an import that are not in the file yet, which other loads write to as well. */
+  /**
+   * Appends those rows of an import that are not in the file yet, which other loads write to as well. Two loads of the same
+   * import must not do this at once.
+   */
   async complete(importId: string, rows: readonly RejectedRow[]): Promise<void> {
     if (rows.length === 0) return
     const lines = rows.map((row) => JSON.stringify({ importId, ...row }, plain))
@@ -50,7 +53,7 @@ export class DeadLetterFile {
     return this.#turns.take(async () => {
       try {
         this.#file ??= await open(this.#path, 'a')
-        await append(this.#file, Buffer.from(lines.map((line) => `${line}\n`).join('')))
+        await append(this.#file, following(await unfinishedLine(this.#path), lines))
       } catch (error) {
         throw this.#unwritable(error)
       }
@@ -82,6 +85,35 @@ export class DeadLetterFile {
     const why = reasons[code ?? ''] ?? (cause instanceof Error ? cause.message : String(cause))
     return new UsageError('INVALID_VALUE', `${what}: ${why}.`, { cause })
   }
+}
+
+/** What a file has after its last newline: the beginning of a line that a kill has cut off. */
+async function unfinishedLine(path: string): Promise<Buffer> {
+  const found = await stat(path)
+  // A device or pipe has no lines to be read again.
+  if (!found.isFile() || found.size === 0) return Buffer.alloc(0)
+  const file = await open(path, 'r')
+  try {
+    for (let length = 4096; ; length *= 2) {
+      const start = Math.max(0, found.size - length)
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(found.size - start), 0, found.size - start, start)
+      const end = buffer.subarray(0, bytesRead)
+      const last = end.lastIndexOf('\n')
+      if (last >= 0 || start === 0) return end.subarray(last + 1)
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+/** The bytes of lines, to come after the beginning of one: of these, which is then ended first, or of another one. */
+function following(unfinished: Buffer, lines: readonly string[]): Buffer {
+  const bytes = lines.map((line) => Buffer.from(`${line}\n`))
+  if (unfinished.length === 0) return Buffer.concat(bytes)
+  const own = bytes.findIndex((line) => line.subarray(0, unfinished.length).equals(unfinished))
+  if (own < 0) return Buffer.concat([Buffer.from('\n'), ...bytes])
+  const [line = unfinished] = bytes.splice(own, 1)
+  return Buffer.concat([line.subarray(unfinished.length), ...bytes])
 }
 
 /** Appends all of the bytes, or none. */

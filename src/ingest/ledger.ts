@@ -207,12 +207,16 @@ export class Ledger {
     return rows[0]?.there === true
   }
 
-  /** All rows that were rejected, also by runs before. */
-  async rejected(session: Session): Promise<RejectedRow[]> {
-    const { rows } = await session.query<{ rejected: RejectedRow[] }>(sql`
-      select rejected from tsdbkit.import_window
-      where import_id = ${this.id} and rejected is not null order by start`)
-    return rows.flatMap(({ rejected }) => rejected)
+  /** Notes all rows that were rejected, also by runs before; other loaders of the import wait meanwhile. */
+  async noteRejected(session: Session, note: (rows: readonly RejectedRow[]) => Promise<void>): Promise<void> {
+    await session.transaction(async (tx) => {
+      // Not as strong that those wait too which write their windows.
+      await tx.query(sql`select from tsdbkit.import where id = ${this.id} for no key update`)
+      const { rows } = await tx.query<{ rejected: RejectedRow[] }>(sql`
+        select rejected from tsdbkit.import_window
+        where import_id = ${this.id} and rejected is not null order by start`)
+      await note(rows.flatMap(({ rejected }) => rejected))
+    })
   }
 
   async finish(session: Session): Promise<void> {

@@ -342,9 +342,10 @@ export class LoadRun {
   async #finish(): Promise<void> {
     const { ledger, session } = this
     await this.#sender?.restore(session)
+    const deadLetters = this.#deadLetters
     // From the ledger, where also those of runs before are.
-    if (ledger !== undefined) {
-      await this.#deadLetters?.complete(ledger.id, await this.again(() => ledger.rejected(session)))
+    if (ledger !== undefined && deadLetters !== undefined) {
+      await this.again(() => ledger.noteRejected(session, (rows) => deadLetters.complete(ledger.id, rows)))
     }
     this.#verified = await this.again(async () => this.#verification?.compare(session))
     if (ledger !== undefined) {

@@ -178,6 +178,41 @@ test('several imports share a dead-letter file, which keeps what was in it', asy
   expect(readFileSync(file, 'utf8')).toBe(noted)
 })
 
+test('loaders of one import that end at once note each row once', async () => {
+  const file = join(directory, 'once.ndjson')
+  const rows = Array.from({ length: 600 }, (_, id) => (id % 3 === 0 ? { id: 'x', note: 'y' } : { id }))
+  const expected = rows.flatMap(({ id }, row) => (id === 'x' ? [row] : []))
+  for (let round = 0; round < 5; round++) {
+    const importId = newId()
+    const options: LoadOptions = { ...small, importId, onBadRow: { file }, batchRows: 50 }
+    await Promise.all([1, 2, 3, 4].map(() => load(db, table, rows, options)))
+    const noted = readFileSync(file, 'utf8').trimEnd().split('\n')
+    expect(noted.flatMap((line) => (JSON.parse(line).importId === importId ? JSON.parse(line).row : []))).toEqual(
+      expected,
+    )
+  }
+})
+
+test('half a line that a kill left in the dead-letter file spoils no other', async () => {
+  const file = join(directory, 'torn.ndjson')
+  const half = '{"importId":"other","row":1,"rea'
+  writeFileSync(file, half)
+  const importId = newId()
+  const load3 = (): Promise<unknown> => load(db, table, [{ id: 1 }, { id: 'x' }], { importId, onBadRow: { file } })
+  await load3()
+  await load3()
+  const [torn, line, ...others] = readFileSync(file, 'utf8').split('\n')
+  expect([torn, others]).toEqual([half, ['']])
+  expect(JSON.parse(line ?? '')).toMatchObject({ importId, row: 1 })
+  // Half of a line of this import is ended.
+  const whole = readFileSync(file, 'utf8')
+  for (const length of [whole.length - 2, whole.length - 30]) {
+    writeFileSync(file, whole.slice(0, length))
+    await load3()
+    expect(readFileSync(file, 'utf8')).toBe(whole)
+  }
+})
+
 test.skipIf(process.platform !== 'linux')(
   'a dead-letter file that cannot be written: before the first row, or with what stays',
   async () => {
@@ -370,12 +405,15 @@ test.each([
   const first = load(db, table, generatedRows(1000), { batchRows: 1000, importId })
   try {
     await expect
-      .poll(async () => {
-        const { rows } = await run(
-          `select pg_terminate_backend(pid) from pg_stat_activity where query ilike $$${waiting}$$ and wait_event_type = 'Lock'`,
-        )
-        return rows.length
-      })
+      .poll(
+        async () => {
+          const { rows } = await run(
+            `select pg_terminate_backend(pid) from pg_stat_activity where query ilike $$${waiting}$$ and wait_event_type = 'Lock'`,
+          )
+          return rows.length
+        },
+        { timeout: 10_000 },
+      )
       .toBe(1)
   } finally {
     unlock()
