@@ -423,6 +423,28 @@ test.each([
   await expectRows(1000)
 })
 
+test('a connection that is lost while the table is made', async () => {
+  const made = '"Test 1.a"."Ma de"'
+  let undo = (): void => undefined
+  const locked = db.transaction(async (tx) => {
+    await tx.query({ text: `create table ${made} (id int)`, values: [] })
+    await new Promise<void>((_done, reject) => {
+      undo = () => reject(new Error('undone'))
+    })
+  })
+  const loading = load(db, made, generatedRows(10), { create: { timeColumn: false } })
+  try {
+    const end = `select pg_terminate_backend(pid) from pg_stat_activity
+      where query ilike 'create table%' and wait_event_type = 'Lock'`
+    await expect.poll(async () => (await run(end)).rows.length, { timeout: 10_000 }).toBe(1)
+  } finally {
+    undo()
+    await expect(locked).rejects.toThrow('undone')
+  }
+  expect(await loading).toMatchObject({ created: true, rowsWritten: 10 })
+  await run(`drop table ${made}`)
+})
+
 test('a server that restarts in the middle', { timeout: 60_000 }, async () => {
   const importId = newId()
   let restart: Promise<void> | undefined

@@ -131,6 +131,12 @@ describe('sources', () => {
       /constant for column "v"(?!.*secret)/,
     )
     await expect(run([row(0)], { columns: { nope: 'v' } })).rejects.toThrow('The source has no column "nope"')
+    for (const [source, options] of [[[row(0)], { columns: [] }], [{ v: [1] }, { columns: {} }], [[{}]]] as const) {
+      await expect(run(source, options)).rejects.toMatchObject({
+        code: 'INVALID_VALUE',
+        message: 'There is no column to be loaded',
+      })
+    }
     await expect(run(5 as unknown as object[])).rejects.toMatchObject({ code: 'INVALID_VALUE' })
     await expect(run([row(0)], { batchRow: 1 } as object)).rejects.toMatchObject({ code: 'INVALID_OPTION' })
     await expect(run([row(0)], { timeZone: 'Mars' })).rejects.toMatchObject({ code: 'INVALID_OPTION' })

@@ -288,6 +288,46 @@ test('a column that gets another type: the rows before it too are written right'
   ])
 })
 
+test('a type of elements that is dropped and made again: rows before it are written, in memory and on disk', async () => {
+  const make = `create type "Test 1.a"."Mo od" as enum ('ok', 'b,ad'); alter table ${table} add moods "Test 1.a"."Mo od"[][]`
+  const remake = `drop type "Test 1.a"."Mo od" cascade; ${make}`
+  const runAll = async (text: string): Promise<void> => {
+    for (const one of text.split('; ')) await run(one)
+  }
+  await runAll(make)
+  try {
+    const rows = [
+      { id: 0, moods: ['ok', null] },
+      { id: 1, moods: null },
+      { id: 2, moods: [['ok'], ['b,ad']] },
+      { id: 3, moods: [] },
+    ]
+    const writer = await opened({ spillDirectory: directory, flushMs: 10_000 })
+    await writer.write(rows)
+    await runAll(remake)
+    await writer.flush()
+    await writer.write(rows.map(({ id, moods }) => ({ id: id + 4, moods })))
+    await writer.flush()
+    await server.stop('immediate')
+    await writer.write(rows.map(({ id, moods }) => ({ id: id + 8, moods })))
+    await writer.close()
+    await server.start()
+    await runAll(`drop type "Test 1.a"."Mo od" cascade; create type "Test 1.a"."Mo od" as enum ('ok')`)
+    await run(`alter table ${table} add moods "Test 1.a"."Mo od"[]`)
+    const dead = join(directory, 'dead.ndjson')
+    await using last = await opened({ spillDirectory: directory, onBadRow: { file: dead } })
+    await last.flush()
+    await expect.poll(() => last.metrics.written + last.metrics.rejected).toBe(4)
+    // A label that is not there any more is the row's own fault.
+    expect(JSON.parse(readFileSync(dead, 'utf8'))).toMatchObject({ row: 2, sqlState: '22P02' })
+    const { rows: found } = await run(`select id, moods::text from ${table} where id >= 8 order by id`)
+    expect(found.map(({ moods }) => moods)).toEqual(['{ok,NULL}', null, '{}'])
+    expect(await ids()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11])
+  } finally {
+    await run('drop type if exists "Test 1.a"."Mo od" cascade')
+  }
+})
+
 describe('without a spill directory', () => {
   test('a server that restarts: what was accepted is written once', async () => {
     const writer = await opened({ batchRows: 200 })

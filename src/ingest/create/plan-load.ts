@@ -6,6 +6,7 @@ import { QueryError } from '../../errors.ts'
 import type { ObjectName } from '../../sql/identifier.ts'
 import { invalidOption } from '../../sql/option.ts'
 import type { Statement } from '../../sql/template.ts'
+import { repeated } from '../load-failure.ts'
 import { type LoadOptions, type LoadSettings, loadSettings } from '../load-option.ts'
 import { type Input, type LoadSource, openInput, settingsOf } from '../source/input.ts'
 import { planTable, type TablePlan } from './create.ts'
@@ -72,18 +73,22 @@ export async function createTarget(
   settings: LoadSettings,
 ): Promise<{ readonly created: boolean; readonly input: Input }> {
   const create = checkCreate(settings.create)
-  if (create === undefined || (await findTable(session, name)) !== undefined) return { created: false, input }
+  if (create === undefined) return { created: false, input }
+  const existing = await repeated(session, settings, () => findTable(session, name))
+  if (existing !== undefined) return { created: false, input }
   if (settings.onConflict !== undefined && settings.onConflict !== 'error') {
     throw invalidOption('A table that create makes has no unique index, which onConflict needs.', 'Create it first.')
   }
   const planned = await planFrom(session, name, input, settings, create)
-  try {
-    await session.transaction(async (tx) => {
+  const make = (): Promise<void> =>
+    session.transaction(async (tx) => {
       for (const statement of planned.plan.statements) await tx.query(statement)
     })
+  try {
+    await repeated(session, settings, make)
     return { created: true, input: planned.input }
   } catch (error) {
-    // Another load has made it meanwhile, of the same source or one like it.
+    // Another load has made it meanwhile, of the same source or one like it; or this one, whose COMMIT had no answer.
     if (!isMadeMeanwhile(error)) throw error
     return { created: false, input: planned.input }
   }
@@ -98,7 +103,7 @@ async function planFrom(
   settings: LoadSettings,
   create: CreateOptions,
 ): Promise<{ readonly plan: TablePlan; readonly input: Input }> {
-  const capabilities = await readCapabilities(session)
+  const capabilities = await repeated(session, settings, () => readCapabilities(session))
   const sample = await takeSample(input, settings, create.sampleRows ?? standardSample)
   return { plan: planTable(capabilities, name, sample, settings, create), input: sample.input }
 }
