@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import { backgroundOf } from '../connection/background.ts'
 import type { ColumnChunk } from '../connection/column-rows.ts'
 import type { Session } from '../connection/session.ts'
@@ -14,6 +15,7 @@ import type { InputRow } from './encode/encoder.ts'
 import { columnPairs } from './encode/layout.ts'
 import { load } from './load.ts'
 import { LOAD_KEYS, type LoadOptions, type LoadReport } from './load-option.ts'
+import type { SourceMark } from './source/source-mark.ts'
 
 /** What only files and streams have. */
 const fileKeys = [
@@ -51,8 +53,8 @@ export async function copyFromTable(
   name: ObjectName,
   options: CopyFromTableOptions = {},
 ): Promise<LoadReport> {
-  const known = [...LOAD_KEYS.filter((key) => !fileKeys.some((other) => other === key)), 'orderBy']
-  checkKeys(options, known, 'copyFromTable')
+  const keys = [...LOAD_KEYS.filter((key) => !fileKeys.some((other) => other === key)), 'orderBy']
+  checkKeys(options, keys, 'copyFromTable')
   const { orderBy, ...loadOptions } = options
   const statement = orderedStatement(from, orderBy, options)
   if (source.database === session.database && backgroundOf(session) !== undefined) {
@@ -66,9 +68,10 @@ export async function copyFromTable(
     const { fields } = first.value
     const rows = new SourceRows(fields, options.columns, importId === undefined ? undefined : orderBy)
     const create = await createWithTypes(source, rows.fields, rows.columns, options.create)
-    const fingerprint = importId === undefined ? undefined : fingerprintOf(statement)
+    const known =
+      importId === undefined ? undefined : { fingerprint: fingerprintOf(statement), markOfRows: () => rows.mark() }
     const more = { ...loadOptions, columns: rows.columns, ...(create === undefined ? {} : { create }) }
-    return await load(session, name, rows.read(first.value, chunks), more, fingerprint)
+    return await load(session, name, rows.read(first.value, chunks), more, known)
   } finally {
     await chunks.return?.()
   }
@@ -126,6 +129,9 @@ class SourceRows {
   readonly #key: readonly number[]
   #lastKey: string | undefined
   #row = 0
+  /** Keys that are not in the checksum yet. */
+  #keys: string[] = []
+  #crc = 0
 
   /** @param key - columns in which no two rows may be the same */
   constructor(fields: readonly ResultField[], columns: LoadOptions['columns'], key: readonly string[] | undefined) {
@@ -153,6 +159,13 @@ class SourceRows {
     }
   }
 
+  /** How many rows were read, and a checksum of their keys. */
+  mark(): SourceMark {
+    this.#crc = crc32(this.#keys.join(''), this.#crc)
+    this.#keys = []
+    return { bytes: this.#row, crc: this.#crc }
+  }
+
   #checkKey(key: string): void {
     if (key === this.#lastKey) {
       throw new UsageError(
@@ -164,6 +177,7 @@ class SourceRows {
       )
     }
     this.#lastKey = key
+    this.#keys.push(key, '\n')
   }
 }
 

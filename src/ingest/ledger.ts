@@ -3,7 +3,7 @@ import type { Session } from '../connection/session.ts'
 import { PlanError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import type { RejectedRow } from './batch.ts'
+import type { RejectedRow, RowBatch } from './batch.ts'
 import { createLedgerTables } from './ledger-table.ts'
 import type { SkippedBatch } from './load-option.ts'
 import { changedOptions, type Reading } from './reading.ts'
@@ -71,14 +71,17 @@ export class Ledger {
   readonly done: ReadonlyMap<number, number>
   /** What those windows left for the next ones to know. */
   readonly states: readonly WindowState[]
-  readonly #marks: readonly SourceMark[]
+  /** By the start of the window. */
+  readonly #marks: ReadonlyMap<number, SourceMark>
 
   private constructor(id: string, row: ImportRow, windows: readonly WindowRow[]) {
     this.id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
     this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
-    this.#marks = windows.flatMap(({ bytes, crc }) => (bytes === null || crc === null ? [] : [{ bytes, crc }]))
+    this.#marks = new Map(
+      windows.flatMap(({ start, bytes, crc }) => (bytes === null || crc === null ? [] : [[start, { bytes, crc }]])),
+    )
     this.states = windows.flatMap(({ state }) => (state === null ? [] : [state]))
   }
 
@@ -123,10 +126,24 @@ export class Ledger {
    * @throws PlanError DRIFT where it is not
    */
   async checkContent(path: string, signal: AbortSignal | undefined): Promise<void> {
-    const changed = await changedBytes(path, this.#marks, signal)
+    const changed = await changedBytes(path, [...this.#marks.values()], signal)
     if (changed === undefined) return
     const [after, upTo] = changed
     throw drift(this.id, `began with another source: bytes ${after} to ${upTo} of ${path} have changed since`)
+  }
+
+  /**
+   * Looks whether the rows up to the end of a window are those that it was written with.
+   * @param mark - of the rows that were read so far
+   * @throws PlanError DRIFT where they are not
+   */
+  checkRows({ first, rows }: Pick<RowBatch, 'first' | 'rows'>, mark: SourceMark | undefined): void {
+    const before = this.#marks.get(first)
+    if (before === undefined || (before.bytes === mark?.bytes && before.crc === mark.crc)) return
+    throw drift(
+      this.id,
+      `began with other rows: some up to row ${first + rows - 1} came, went or changed their key since`,
+    )
   }
 
   /**

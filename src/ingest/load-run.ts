@@ -30,6 +30,8 @@ interface ImportSource {
   readonly fingerprint?: string | undefined
   readonly path?: string | undefined
   readonly format?: string
+  /** Of rows: those that were read so far. */
+  readonly markOfRows?: () => SourceMark
 }
 
 /** One load under way: reads, encodes and sends beside each other, and counts. */
@@ -50,6 +52,7 @@ export class LoadRun {
   readonly #deadLetters: DeadLetterFile | undefined
   readonly #inFlight = new InFlight()
   readonly #blocks = new BlockPool()
+  #markOfRows: (() => SourceMark) | undefined
   #verification: Verification | undefined
   #verified: VerifyReport | undefined
   #skipped: SkippedBatch[] = []
@@ -78,7 +81,8 @@ export class LoadRun {
   async openLedger(unit: 'row' | 'line', source: ImportSource = {}): Promise<void> {
     const { importId, batchRows, batchBytes, signal } = this.settings
     if (importId === undefined) return
-    const { fingerprint, path, format } = source
+    const { fingerprint, path, format, markOfRows } = source
+    this.#markOfRows = markOfRows
     const reading = readingOf(this.settings, format)
     const identity = { table: this.table, unit, batchRows, batchBytes, fingerprint, reading }
     this.ledger = await this.again(() => Ledger.open(this.session, importId, identity))
@@ -132,7 +136,8 @@ export class LoadRun {
   }
 
   async #takeRows({ batch, sender }: PreparedRows): Promise<void> {
-    const mark = this.input?.mark
+    const mark = this.#markOfRows?.() ?? this.input?.mark
+    if (this.#markOfRows !== undefined) this.ledger?.checkRows(batch, mark)
     await this.again(async () => this.#verification?.before(this.session, batch))
     if (this.#isDone(batch.first)) return this.#countOther(batch)
     const part = { first: batch.first, rows: batch.rows }

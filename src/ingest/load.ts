@@ -15,12 +15,20 @@ import { loadColumns, loadParquet, loadRows } from './load-rows.ts'
 import { LoadRun } from './load-run.ts'
 import { fingerprint } from './source/byte-source.ts'
 import { type Input, type LoadSource, openInput, settingsOf } from './source/input.ts'
+import type { SourceMark } from './source/source-mark.ts'
+
+/** What rows are known again by when an import goes on. */
+interface KnownRows {
+  readonly fingerprint: string
+  /** Of the rows that were read so far. */
+  markOfRows(): SourceMark
+}
 
 /**
  * Loads a source of any length into a table, in constant memory. Each batch is one transaction; inside of a transaction
  * all of them belong to it. When it fails, the batches before stay, and the error says how many rows that are.
  *
- * @param sourceFingerprint - what rows are known again by when an import goes on
+ * @param known - of rows: what they are known again by when an import goes on
  * @throws BatchError BATCH_FAILED naming the row that does not fit or that the server refuses
  * @throws QueryError, ConnectionError; UsageError for columns that do not exist; what the source throws
  */
@@ -29,7 +37,7 @@ export async function load(
   name: ObjectName,
   source: LoadSource,
   options: LoadOptions = {},
-  sourceFingerprint?: string,
+  known?: KnownRows,
 ): Promise<LoadReport> {
   const given = await settingsFor(session, options)
   if (given.signal?.aborted) throw cancelledError(given.signal)
@@ -48,7 +56,7 @@ export async function load(
   const run = new LoadRun(session, table, target, { ...settings, ...size })
   run.created = created
   await again(() => run.compression.check())
-  return drive(run, input, sourceFingerprint)
+  return drive(run, input, known)
 }
 
 /**
@@ -83,18 +91,18 @@ async function settingsFor(session: Session, options: LoadOptions): Promise<Load
   return { ...settings, parallel: await repeated(session, settings, () => readParallel(session)) }
 }
 
-async function drive(run: LoadRun, input: Input, sourceFingerprint: string | undefined): Promise<LoadReport> {
+async function drive(run: LoadRun, input: Input, known: KnownRows | undefined): Promise<LoadReport> {
   switch (input.kind) {
     case 'parquet': {
       const { importId } = run.settings
-      const known = importId === undefined ? undefined : await fingerprint(input.path)
-      await run.openLedger('row', { fingerprint: known, path: input.path, format: 'parquet' })
+      const own = importId === undefined ? undefined : await fingerprint(input.path)
+      await run.openLedger('row', { fingerprint: own, path: input.path, format: 'parquet' })
       return loadParquet(run, input.path)
     }
     case 'bytes':
       return loadBytes(run, input.bytes)
     case 'rows':
-      await run.openLedger('row', { fingerprint: sourceFingerprint })
+      await run.openLedger('row', known)
       return loadRows(run, input.rows)
     case 'columns':
       await run.openLedger('row')

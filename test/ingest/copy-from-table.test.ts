@@ -121,6 +121,51 @@ describe('with importId', () => {
     await target.client.sql`delete from tsdbkit.import where id = ${options.importId}`
   })
 
+  test('a source that has changed since is refused, rows that come after what was copied are not', async () => {
+    const name = await hypertable()
+    const changing = { schema: odd.schema, name: 'Chan ging' }
+    await source.sql`create table ${sql.name(changing)} as select id * 2 as id, "T,ime" from ${sql.name(odd)} where id <= 1000`
+    const options = {
+      importId: `drift ${name.schema} ${name.name}`,
+      orderBy: ['T,ime', 'id'],
+      batchRows: 100,
+      parallel: 1,
+    }
+    const abort = new AbortController()
+    const onProgress = ({ rowsWritten }: { readonly rowsWritten: number }): void => {
+      if (rowsWritten >= 500) abort.abort()
+    }
+    const copy = (more = {}): Promise<unknown> =>
+      target.client.copyFromTable(source, changing, name, { ...options, ...more })
+    await expect(copy({ signal: abort.signal, onProgress })).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+    const ids = async (): Promise<unknown[]> =>
+      (await target.client.sql`select id from ${sql.name(name)} order by id`).map(({ id }) => id)
+    const copied = await ids()
+    const late = sql`(301, (select "T,ime" from ${sql.name(changing)} where id = 300))`
+    for (const [change, back] of [
+      [sql`insert into ${sql.name(changing)} values ${late}`, sql`delete from ${sql.name(changing)} where id = 301`],
+      [
+        sql`update ${sql.name(changing)} set id = 7 where id = 8`,
+        sql`update ${sql.name(changing)} set id = 8 where id = 7`,
+      ],
+    ] as const) {
+      await source.executeQuery(change.text)
+      await expect(copy()).rejects.toMatchObject({
+        code: 'DRIFT',
+        message: expect.stringMatching(/began with other rows: some up to row [1-4]?99 came, went/),
+      })
+      await source.executeQuery(back.text)
+    }
+    expect(await ids()).toEqual(copied)
+    await source.sql`insert into ${sql.name(changing)} values (2001, '2100-01-01Z')`
+    expect(await copy()).toMatchObject({ rowsResumed: copied.length, rowsWritten: 1001 - copied.length })
+    expect(await ids()).toEqual([...Array.from({ length: 1000 }, (_, n) => 2 * n + 2), 2001])
+    // Run again it would leave a row out that has come since.
+    await source.sql`insert into ${sql.name(changing)} values (2003, '2100-01-02Z')`
+    await expect(copy()).rejects.toMatchObject({ code: 'DRIFT' })
+    await target.client.sql`delete from tsdbkit.import where id = ${options.importId}`
+  })
+
   test('needs an order that says the place of each row', async () => {
     const name = await hypertable()
     const importId = `ties ${name.schema} ${name.name}`
