@@ -73,12 +73,16 @@ export class Ledger {
   readonly states: readonly WindowState[]
   /** By the start of the window. */
   readonly #marks: ReadonlyMap<number, SourceMark>
+  readonly #starts: readonly number[]
+  /** The place of the next start that was not reached yet. */
+  #next = 0
 
   private constructor(id: string, row: ImportRow, windows: readonly WindowRow[]) {
     this.id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
     this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
+    this.#starts = windows.map(({ start }) => start)
     this.#marks = new Map(
       windows.flatMap(({ start, bytes, crc }) => (bytes === null || crc === null ? [] : [[start, { bytes, crc }]])),
     )
@@ -133,16 +137,23 @@ export class Ledger {
   }
 
   /**
-   * Looks whether the rows up to the end of a window are those that it was written with.
-   * @param mark - of the rows that were read so far
-   * @throws PlanError DRIFT where they are not
+   * Looks whether a window of rows is one that the import was cut into. To be asked in the order of the rows.
+   * @param mark - of the rows up to its end, where they are known by one
+   * @throws PlanError DRIFT where it is not, or its rows are others
    */
   checkRows({ first, rows }: Pick<RowBatch, 'first' | 'rows'>, mark: SourceMark | undefined): void {
-    const before = this.#marks.get(first)
-    if (before === undefined || (before.bytes === mark?.bytes && before.crc === mark.crc)) return
+    const before = mark && this.#marks.get(first)
+    if (before !== undefined && (before.bytes !== mark?.bytes || before.crc !== mark.crc)) {
+      const last = first + rows - 1
+      throw drift(this.id, `began with other rows: some up to row ${last} came, went or changed their key since`)
+    }
+    while (this.#next < this.#starts.length && (this.#starts[this.#next] ?? 0) <= first) this.#next++
+    const end = this.#starts[this.#next] ?? Number.POSITIVE_INFINITY
+    const known = this.done.get(first) ?? Math.min(rows, end - first)
+    if (known === rows) return
     throw drift(
       this.id,
-      `began with other rows: some up to row ${first + rows - 1} came, went or changed their key since`,
+      `began with other rows: ${known} were written together from row ${first} on, now they are ${rows}`,
     )
   }
 
@@ -172,7 +183,7 @@ export class Ledger {
     const { written, skipped } = delivery
     const noted = rejected.length === 0 ? null : JSON.stringify(rejected, plain)
     await tx.query(sql`update tsdbkit.import_window
-      set rows = ${written + skipped + rejected.length}, written = ${written}, skipped = ${skipped},
+      set rows = coalesce(rows, ${written + skipped + rejected.length}), written = ${written}, skipped = ${skipped},
         rejected = ${noted}::jsonb, state = ${state === undefined ? null : JSON.stringify(state)}::jsonb
       where import_id = ${this.id} and start = ${start}`)
   }

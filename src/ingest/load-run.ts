@@ -136,8 +136,9 @@ export class LoadRun {
   }
 
   async #takeRows({ batch, sender }: PreparedRows): Promise<void> {
-    const mark = this.#markOfRows?.() ?? this.input?.mark
-    if (this.#markOfRows !== undefined) this.ledger?.checkRows(batch, mark)
+    const markOfRows = this.#markOfRows?.()
+    const mark = markOfRows ?? this.input?.mark
+    this.ledger?.checkRows(batch, markOfRows)
     await this.again(async () => this.#verification?.before(this.session, batch))
     if (this.#isDone(batch.first)) return this.#countOther(batch)
     const part = { first: batch.first, rows: batch.rows }

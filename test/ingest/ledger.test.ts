@@ -145,6 +145,40 @@ test('a file that was changed in its middle, at the same size, is another source
   }
 })
 
+test('rows that cannot be those that an import began with are refused, and none is left out', async () => {
+  const importId = newId()
+  await load(db, table, generatedRows(5500), { ...small, importId })
+  // The last 500 would be in the window of those that are there.
+  await expect(load(db, table, generatedRows(6000), { ...small, importId })).rejects.toMatchObject({
+    code: 'DRIFT',
+    message: expect.stringContaining('500 were written together from row 5000 on, now they are 1000'),
+  })
+  await expectRows(5500)
+  await run(`truncate ${table}`)
+  const long = newId()
+  await load(db, table, generatedRows(3000), { ...small, importId: long, batchBytes: 20_000 })
+  await run(`delete from tsdbkit.import_window where import_id = '${long}' and start = 0`)
+  const shorter = Array.from({ length: 3000 }, (_, id) => ({ id, note: '' }))
+  await expect(load(db, table, shorter, { ...small, importId: long })).rejects.toMatchObject({
+    code: 'DRIFT',
+    message: expect.stringMatching(/\d+ were written together from row 0 on, now they are \d+/),
+  })
+  await expectRows(3000)
+  // Rows that the server drops were there too.
+  const drops = newId()
+  await run(`create function "Test 1.a".drop_odd() returns trigger language plpgsql as
+    $$ begin if new.id % 2 = 1 then return null; end if; return new; end $$`)
+  await run(`create trigger odd before insert on ${table} for each row execute function "Test 1.a".drop_odd()`)
+  try {
+    for (const resumed of [0, 3000]) {
+      const report = await load(db, table, generatedRows(3000), { ...small, importId: drops })
+      expect(report.rowsResumed).toBe(resumed)
+    }
+  } finally {
+    await run('drop function "Test 1.a".drop_odd() cascade')
+  }
+})
+
 test('rejected rows of all runs are in the file', async () => {
   const importId = newId()
   const file = join(directory, 'bad.ndjson')
