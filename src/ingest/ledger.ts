@@ -42,6 +42,15 @@ interface WindowRow {
   readonly crc: number | null
 }
 
+interface DeliveredRow {
+  readonly rows: number | null
+  readonly written: number | null
+  readonly skipped: number | null
+  readonly rejected: RejectedRow[] | null
+  readonly state: WindowState | null
+  readonly leftOut: boolean
+}
+
 interface ImportRow {
   readonly target: string
   readonly unit: string
@@ -186,6 +195,28 @@ export class Ledger {
       set rows = coalesce(rows, ${written + skipped + rejected.length}), written = ${written}, skipped = ${skipped},
         rejected = ${noted}::jsonb, state = ${state === undefined ? null : JSON.stringify(state)}::jsonb
       where import_id = ${this.id} and start = ${start}`)
+  }
+
+  /**
+   * What a window came to that is in the table already.
+   * @param rejected - where this run has written it: the rows that it had rejected before
+   */
+  async delivered(tx: Session, start: number, rejected: readonly RejectedRow[] | undefined): Promise<Delivery> {
+    const { rows } = await tx.query<DeliveredRow>(sql`
+      select rows, written, skipped, rejected, state, error is not null as "leftOut"
+      from tsdbkit.import_window where import_id = ${this.id} and start = ${start}`)
+    const [window] = rows
+    if (rejected === undefined || window === undefined || window.leftOut) {
+      return { written: 0, skipped: 0, rejected: [], notices: [], other: window?.rows ?? 0 }
+    }
+    const before = new Set(rejected.map(({ row }) => row))
+    return {
+      written: window.written ?? 0,
+      skipped: window.skipped ?? 0,
+      rejected: (window.rejected ?? []).filter(({ row }) => !before.has(row)),
+      notices: [],
+      state: window.state ?? undefined,
+    }
   }
 
   /** Notes that a window is left out, with the reason. @returns false where it is in the table already */

@@ -165,7 +165,7 @@ export interface LoadReport {
   readonly rowsSkipped: number
   /** Rows that could not be written, with onBadRow other than `stop`. */
   readonly rowsRejected: number
-  /** Rows of the source that an earlier run with the same importId has dealt with. */
+  /** Rows of the source that an earlier run with the same importId, or one beside this, has dealt with. */
   readonly rowsResumed: number
   /** Whether the table was made by the option create. */
   readonly created: boolean

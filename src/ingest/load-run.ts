@@ -216,9 +216,12 @@ export class LoadRun {
   }
 
   async #countRows(batch: RowBatch, rejected: readonly RejectedRow[], delivery: Delivery | undefined): Promise<void> {
-    if (this.#verification === undefined || delivery === undefined) return
-    if (delivery === nothing) return this.#countOther(batch)
-    this.#verification.add(batch, new Set([...rejected, ...delivery.rejected].map(({ row }) => row)))
+    if (delivery === undefined) return
+    if (delivery.other !== undefined) {
+      this.#meter.read -= batch.rows
+      return this.#countOther(batch)
+    }
+    this.#verification?.add(batch, new Set([...rejected, ...delivery.rejected].map(({ row }) => row)))
   }
 
   /** Counts a batch that another run or loader has written. */
@@ -307,17 +310,23 @@ export class LoadRun {
     { start, rows, direct, rejected, mark }: Window,
   ): Promise<Delivery> {
     const { ledger } = this
+    let claimed = false
     const delivery = await this.#withRetries(async (tx) => {
       if (ledger === undefined) return send(tx)
-      if (!(await ledger.claim(tx, start, rows, mark))) return nothing
+      // This run, whose COMMIT had no answer, or another loader of the same import has written it.
+      if (!(await ledger.claim(tx, start, rows, mark)))
+        return ledger.delivered(tx, start, claimed ? rejected : undefined)
+      claimed = true
       const sent = await send(tx)
       const bad = [...rejected, ...sent.rejected]
       // Most windows come to what was noted when they were claimed.
       if (sent.written !== rows || sent.state !== undefined) await ledger.record(tx, start, sent, bad, sent.state)
       return sent
     })
-    // Another loader of the same import has written it, or this one whose COMMIT had no answer.
-    if (delivery === nothing) return nothing
+    if (delivery.other !== undefined) {
+      this.#meter.resumed += delivery.other
+      return delivery
+    }
     this.compression.count(delivery, direct)
     const bad = [...rejected, ...delivery.rejected]
     this.#meter.deliver(delivery, bad.length)
@@ -389,5 +398,3 @@ export class LoadRun {
     while (this.#inFlight.size > 0) await this.#inFlight.ended()
   }
 }
-
-const nothing: Delivery = { written: 0, skipped: 0, rejected: [], notices: [] }

@@ -31,6 +31,8 @@ export interface Delivery {
   /** Whether the rows were declared sorted. */
   readonly declared?: boolean
   readonly state?: WindowState | undefined
+  /** Set where another loader of the import has dealt with it: how many rows that are. Nothing else is counted then. */
+  readonly other?: number
 }
 
 /** What a batch may say about its order. */

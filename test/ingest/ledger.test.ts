@@ -360,6 +360,52 @@ test('two loaders with one id at once', async () => {
   const reports = await Promise.all([1, 2].map(() => load(db, table, generatedRows(20_000), { ...small, importId })))
   await expectRows(20_000)
   expect(reports.reduce((sum, { rowsWritten }) => sum + rowsWritten, 0)).toBe(20_000)
+  for (const { rowsRead, rowsWritten, rowsResumed } of reports) {
+    expect([rowsRead, rowsRead + rowsResumed]).toEqual([rowsWritten, 20_000])
+  }
+})
+
+test('a batch whose COMMIT had no answer is counted', async () => {
+  await using proxy = await startProxy(server.port)
+  const far = openPool({ ...server.options, port: proxy.port })
+  await run(`create function "Test 1.a".slow() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(0.5); return null; end $$`)
+  await run(`create constraint trigger slow after insert on ${table} deferrable initially deferred
+    for each row when (new.id = 0) execute function "Test 1.a".slow()`)
+  const csv = join(directory, 'slow.csv')
+  writeFileSync(csv, `id,note\n${Array.from({ length: 10 }, (_, id) => `${id},row ${id}\n`).join('')}`)
+  const rows = [
+    ...generatedRows(8),
+    { id: 'x' },
+    { id: 8, note: 'row 8' },
+    { id: 9, note: 'row 9\0' },
+    { id: 9, note: 'row 9' },
+  ]
+  try {
+    for (const [source, read, options] of [
+      [csv, 10, {}],
+      [rows, 12, { onBadRow: 'skip', verify: true }],
+    ] as const) {
+      const loading = load(new DatabaseSession(far), table, source, { importId: newId(), ...options })
+      const sleeping = `select from pg_stat_activity where wait_event = 'PgSleep'`
+      await expect.poll(async () => (await run(sleeping)).rows.length, { timeout: 10_000, interval: 10 }).toBe(1)
+      proxy.cut()
+      const counts = {
+        rowsRead: read,
+        rowsWritten: 10,
+        rowsRejected: read - 10,
+        rowsResumed: 0,
+        batches: 1,
+        retried: 1,
+      }
+      expect(await loading).toMatchObject(counts)
+      await expectRows(10)
+      await run(`truncate ${table}`)
+    }
+  } finally {
+    await run('drop function "Test 1.a".slow() cascade')
+    await far.close()
+  }
 })
 
 test.each([
