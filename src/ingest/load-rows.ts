@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { whyNotSorted } from '../catalog/chunk-version.ts'
 import type { TableDescription } from '../catalog/column.ts'
+import { UsageError } from '../errors.ts'
 import type { RowBatch } from './batch.ts'
 import { type OrderPlan, orderPlan } from './compressed/order-check.ts'
 import { conflictRule } from './conflict.ts'
@@ -78,7 +79,7 @@ function givenColumns(
 export async function loadColumns(run: LoadRun, columns: Map<string, ColumnSource>): Promise<LoadReport> {
   const { settings, table } = run
   const encoder = layoutEncoder(table, [...columns.keys()], settings)
-  const { sender } = await prepare(run, encoder)
+  const { sender } = await prepare(run, encoder, columns.size > 0)
   const writers = encoder.fromColumns(columns, settings)
   const total = columns.values().next().value?.length ?? 0
   const size = rowBytes(columns, total)
@@ -118,8 +119,14 @@ function rowBytes(columns: ReadonlyMap<string, ColumnSource>, total: number): nu
 async function prepare(
   run: LoadRun,
   encoder: TableEncoder,
+  hasData = true,
 ): Promise<{ readonly encoder: TableEncoder; readonly sender: Sender }> {
   const columns = encoder.columns
+  if (columns.length === 0 && hasData) {
+    throw new UsageError('INVALID_VALUE', 'There is no column to be loaded', {
+      hint: 'Name some in the option columns, or leave it out; rows have properties.',
+    })
+  }
   await run.verifyColumns(columns)
   return { encoder, sender: new Sender(await sendRules(run, columns, 'format binary')) }
 }

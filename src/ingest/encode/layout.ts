@@ -25,7 +25,6 @@ export function layoutEncoder(
     [...pairs.map(({ column }) => column), ...constants.map(([name]) => name)],
     options,
   )
-  if (columns.length === 0) throw noColumns()
   const own = columns.slice(0, pairs.length)
   return new TableEncoder(own, {
     properties: pairs.map(({ source }) => source),
@@ -33,12 +32,6 @@ export function layoutEncoder(
     width: given.length,
     strict: options.columns === undefined,
     constants: columns.slice(pairs.length).map((column, at) => ({ column, value: constants[at]?.[1] })),
-  })
-}
-
-function noColumns(): UsageError {
-  return new UsageError('INVALID_VALUE', 'There is no column to be loaded', {
-    hint: 'Name some in the option columns, or leave it out; rows have properties.',
   })
 }
 
