@@ -13,7 +13,14 @@ import {
   conflictSql,
   lastOfKeySql,
 } from './conflict.ts'
-import { type EncodedColumn, rowError, type TableEncoder, tableEncoder, writeAsText } from './encode/encoder.ts'
+import {
+  type EncodedColumn,
+  emptyRow,
+  rowError,
+  type TableEncoder,
+  tableEncoder,
+  writeAsText,
+} from './encode/encoder.ts'
 import { arrayItems, plainItem } from './encode/plain-item.ts'
 import { checkTimeZone } from './encode/time-zone.ts'
 import { kindOf, type ValueOptions } from './encode/value.ts'
@@ -73,7 +80,11 @@ export async function insert<R extends object = Row>(
 ): Promise<InsertResult<R>> {
   checkKeys(options, INSERT_KEYS, 'insert')
   checkTimeZone(options.timeZone)
-  if (!Array.isArray(rows)) throw new UsageError('INVALID_VALUE', 'insert needs an array of rows')
+  if (!Array.isArray(rows)) {
+    throw new UsageError('INVALID_VALUE', 'insert needs an array of rows', {
+      hint: 'A single row stands in one: [row].',
+    })
+  }
   if (rows.length === 0) return { rowCount: 0, rows: [] }
   const table = await readTable(session, name)
   const encoder = tableEncoder(table, keysOf(rows), options)
@@ -113,6 +124,7 @@ function keysOf(rows: readonly object[]): string[] {
     }
     for (const key in row) keys.add(key)
   })
+  if (keys.size === 0) throw emptyRow(0, rows[0])
   return [...keys]
 }
 

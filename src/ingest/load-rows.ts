@@ -7,6 +7,7 @@ import { type OrderPlan, orderPlan } from './compressed/order-check.ts'
 import { conflictRule } from './conflict.ts'
 import {
   type ColumnRows,
+  emptyRow,
   type InputRow,
   LazyRow,
   type TableEncoder,
@@ -65,14 +66,25 @@ function givenColumns(
 ): readonly string[] {
   if (rows.some((row) => Array.isArray(row))) return Array.isArray(columns) ? columns : writable(table)
   const names = new Set<string>()
-  for (const row of rows) if (!(row instanceof UnreadableRow)) for (const name in row) names.add(name)
+  for (const row of rows) {
+    if (row instanceof UnreadableRow) continue
+    if (row instanceof Uint8Array) throw bytesForRow()
+    if (typeof row === 'object') for (const name in row) names.add(name)
+  }
   if (isSparse && columns === undefined) {
     // Where nothing is left out, NULL is what there would be anyway.
     for (const { name, hasDefault, generated } of table.columns) {
       if (!hasDefault && generated === undefined && constants?.[name] === undefined) names.add(name)
     }
   }
+  if (names.size === 0 && constants === undefined && !isSparse) throw emptyRow(0, rows[0])
   return [...names]
+}
+
+function bytesForRow(): UsageError {
+  return new UsageError('INVALID_VALUE', 'The source gives bytes where rows are needed', {
+    hint: "Give the option format: 'csv', 'tsv', 'ndjson', 'json' or 'influx'.",
+  })
 }
 
 /** Loads columns, a range of rows after another. */

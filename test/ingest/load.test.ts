@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
@@ -57,6 +58,48 @@ function* rows(to: number): Generator<Record<string, unknown>> {
 describe('sources', () => {
   beforeEach(() => hypertable())
   const expected = Array.from(rows(2500))
+
+  test.each([
+    ['a Promise', Promise.resolve([row(0)]), 'an object of class Promise', 'Await it first.'],
+    ['a Response', new Response('time,v\n'), 'an object of class Response', 'the body of a Response'],
+    ['a Blob', new Blob(['time,v\n']), 'an object of class Blob', 'a stream'],
+    ['null', null, 'null', 'rows, columns'],
+  ])('%s is refused instead of loaded as no rows', async (_, source, what, hint) => {
+    await expect(run(source as never, { format: 'csv' })).rejects.toMatchObject({
+      code: 'INVALID_VALUE',
+      message: `Cannot load from ${what}`,
+      hint: expect.stringContaining(hint),
+    })
+  })
+
+  test.each([
+    ['null', [null], 'Row 0: The row is null, not an object or an array.'],
+    ['a text', ['ab'], 'Row 0: The row is a text, not an object or an array.'],
+    ['a Promise', [Promise.resolve(row(0))], 'Row 0: The row has no properties.'],
+    ['an empty object', [{}], 'Row 0: The row has no properties.'],
+    ['bytes', [Buffer.from('time,v\n')], 'The source gives bytes where rows are needed'],
+  ])('a first row that is %s', async (_, source, message) => {
+    await expect(run(source as never)).rejects.toMatchObject({ message })
+    await expect(run([row(0), row(1)])).resolves.toMatchObject({ rowsWritten: 2 })
+  })
+
+  test('one row that is not in a list, and an address', async () => {
+    await expect(run(row(0) as never)).rejects.toMatchObject({ hint: 'A single row stands in a list: [row].' })
+    for (const address of ['https://localhost/a.csv', new URL('https://localhost/a.csv')]) {
+      await expect(run(address)).rejects.toMatchObject({
+        code: 'INVALID_VALUE',
+        message: 'A file is loaded, or a stream, and no address that begins with https:',
+      })
+    }
+  })
+
+  test('the body of a fetch, of bytes with a format and of rows without', async () => {
+    const csv = `time,Sen.sor,v\n${Array.from(rows(100), (one) => `${(one['time'] as Date).toISOString()},1,${one['v']}`).join('\n')}\n`
+    await expect(run(new Response(csv).body ?? '', { format: 'csv' })).resolves.toMatchObject({ rowsWritten: 100 })
+    await expect(run(Readable.toWeb(Readable.from(rows(10))))).resolves.toMatchObject({ rowsWritten: 10 })
+    await expect(run(new Response(csv).body ?? '')).rejects.toMatchObject({ hint: expect.stringContaining("'csv'") })
+    expect(await count()).toBe(110)
+  })
 
   test('an array, an iterable and an async iterable of objects', async () => {
     async function* slowly(): AsyncGenerator<object> {

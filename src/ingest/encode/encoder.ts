@@ -126,7 +126,7 @@ export class TableEncoder {
     else if (row instanceof LazyRow) this.#array(buffer, row.values(), index, row.line)
     else if (row instanceof UnreadableRow) throw rowError(index, row.reason)
     else if (typeof row === 'object' && row !== null) this.#object(buffer, row, index)
-    else throw rowError(index, `The row is ${kindOf(row)}, not an object or an array`)
+    else throw notRow(index, row)
     if (this.#constants.length > 0) this.#append(buffer)
   }
 
@@ -257,6 +257,16 @@ function raggedRow(index: number, found: number, width: number, line: number | u
 /** For a line of a file that has another number of fields than the header. */
 export const raggedHint =
   'Quote values that hold a delimiter, a quote or a line end: each line has as many fields as the header.'
+
+/** For the first row of a source whose rows have nothing that could be written. */
+export function emptyRow(index: number, row: unknown): BatchError {
+  const isRow = typeof row === 'object' && row !== null
+  return isRow ? rowError(index, 'The row has no properties') : notRow(index, row)
+}
+
+function notRow(index: number, row: unknown): BatchError {
+  return rowError(index, `The row is ${kindOf(row)}, not an object or an array`)
+}
 
 /** An error about one row, counted from 0. */
 export function rowError(row: number, message: string, hint?: string): BatchError {

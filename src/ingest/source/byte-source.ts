@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, type ReadStream } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
 import { fileURLToPath } from 'node:url'
 import { types } from 'node:util'
 import { createGunzip } from 'node:zlib'
@@ -55,11 +56,27 @@ export function isBytes(source: unknown, { format }: Pick<LoadOptions, 'format'>
   return source instanceof Readable && (!source.readableObjectMode || format !== undefined)
 }
 
+/** Whether a source is a stream of the web's kind, such as the body of a fetch: of bytes where a format is given. */
+export function isWebStream(source: unknown): source is ReadableStream {
+  return source instanceof globalThis.ReadableStream
+}
+
+/** @throws UsageError INVALID_VALUE for the address of something that is no file */
+function pathOf<T>(source: T | URL): T | string {
+  const scheme =
+    source instanceof URL ? source.protocol : typeof source === 'string' && /^https?:(?=\/\/)/i.exec(source)?.[0]
+  if (source instanceof URL && scheme === 'file:') return fileURLToPath(source)
+  if (typeof scheme !== 'string') return source as T
+  throw new UsageError('INVALID_VALUE', `A file is loaded, or a stream, and no address that begins with ${scheme}`, {
+    hint: 'Load what a fetch gives: (await fetch(url)).body, with the option format. On the command line: curl … | tsdb load -.',
+  })
+}
+
 /** The path of a Parquet file, if the source is one. @throws UsageError for a stream of Parquet */
 export function parquetPath(source: unknown, options: LoadOptions): string | undefined {
   if (!isBytes(source, options)) return undefined
   const { format } = options
-  const path = source instanceof URL ? fileURLToPath(source) : source
+  const path = pathOf(source)
   if (typeof path === 'string' && path !== '-' && (format ?? formatOf(path)) === 'parquet') return path
   if (format === 'parquet') throw invalidOption('Parquet is read from a file: it begins at its end.')
   return undefined
@@ -74,7 +91,7 @@ export async function openBytes(
   options: LoadOptions,
   earlier?: string,
 ): Promise<ByteSource> {
-  const path = source instanceof URL ? fileURLToPath(source) : source
+  const path = pathOf(source)
   const name = typeof path !== 'string' ? 'the stream' : path === '-' ? 'standard input' : path
   const format = options.format ?? formatOf(name)
   if (format === undefined || format === 'parquet') {

@@ -95,7 +95,9 @@ function columnSource(name: string, column: unknown): ColumnSource {
     if (typeof get === 'function')
       return { length: column.length, typed: undefined, get: (row) => get.call(column, row) }
   }
-  throw new UsageError('INVALID_VALUE', `The data of column ${JSON.stringify(name)} is no array or column`)
+  throw new UsageError('INVALID_VALUE', `The data of column ${JSON.stringify(name)} is no array or column`, {
+    hint: 'A single row stands in a list: [row].',
+  })
 }
 
 /** Writes the field of a row of this column. */

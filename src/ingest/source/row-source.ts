@@ -1,6 +1,8 @@
+import { types } from 'node:util'
 import { cancelledError } from '../../connection/server-error.ts'
 import { UsageError } from '../../errors.ts'
 import { type InputRow, LazyRow } from '../encode/encoder.ts'
+import { kindOf } from '../encode/value.ts'
 import { type ColumnSource, type ColumnsInput, columnSources } from './column-source.ts'
 import { repeatKeeper } from './repeat-keeper.ts'
 
@@ -28,10 +30,29 @@ export function isRows(source: unknown): source is RowsInput {
 
 /** The columns of a table given by columns. @throws UsageError INVALID_VALUE for anything else */
 export function toColumns(source: unknown): Map<string, ColumnSource> {
-  if (typeof source === 'object' && source !== null) return columnSources(source as ColumnsInput)
-  throw new UsageError('INVALID_VALUE', `Cannot load from a ${typeof source}`, {
-    hint: 'Pass rows, columns, the path of a file or a stream.',
+  if (typeof source === 'object' && source !== null) {
+    const columns = columnSources(source as ColumnsInput)
+    const isTable = 'getChild' in source || 'columnNames' in source
+    // Of a Response or a Promise nothing would be loaded, without a word.
+    if (columns.size > 0 || isTable || className(source) === undefined) return columns
+  }
+  throw new UsageError('INVALID_VALUE', `Cannot load from ${what(source)}`, {
+    hint: types.isPromise(source)
+      ? 'Await it first.'
+      : 'Pass rows, columns, the path of a file or a stream, such as the body of a Response.',
   })
+}
+
+function what(source: unknown): string {
+  const name = typeof source === 'object' && source !== null ? className(source) : undefined
+  return name === undefined ? kindOf(source) : `an object of class ${name}`
+}
+
+/** Undefined for a plain object. */
+function className(source: object): string | undefined {
+  const prototype: unknown = Object.getPrototypeOf(source)
+  if (prototype === null || prototype === Object.prototype) return undefined
+  return String(source.constructor?.name)
 }
 
 /** Cuts rows into chunks that end at either limit. Leaving the loop closes the source. */
