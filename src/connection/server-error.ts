@@ -119,6 +119,9 @@ function ownHint(error: ServerError, values: readonly BoundValue[] | undefined):
   if (error.code === '42601' && error.routine === 'exec_parse_message') {
     return 'One statement per call: give each a call of its own, within transaction() where they belong together.'
   }
+  if (error.code === '22007' && values?.some((value) => typeof value === 'string' && value.startsWith('{"'))) {
+    return "An object is bound as JSON: for an interval pass a text such as '7 days'."
+  }
   if (error.code === '22P02' && values?.some(isArrayText)) {
     return 'A list is bound as a PostgreSQL array: for a json or jsonb parameter pass JSON.stringify(list).'
   }

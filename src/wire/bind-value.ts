@@ -113,8 +113,24 @@ function formatJson(value: object, parameter: string): string {
     throw refuse(parameter, 'an object that JSON cannot hold', 'A bigint or a cycle inside?', error)
   }
   if (text === undefined) throw refuse(parameter, 'an object whose toJSON gives nothing')
-  return checkText(text, parameter)
+  return checkText(noInterval(text), parameter)
 }
+
+/**
+ * Servers before PostgreSQL 17 pass over punctuation in an interval: `{"days":7}` was seven seconds to them, instead of an
+ * error. The same JSON with one letter escaped is no interval to any.
+ */
+function noInterval(json: string): string {
+  // More fields than a server reads in an interval.
+  if (json.length > 1000) return json
+  const words = json.replace(/\d[\d.]*(?:e[+-]?\d+)?/g, ' ').match(/[a-z]+/gi) ?? []
+  if (words.length === 0 || !words.every((word) => intervalWord.test(word))) return json
+  return json.replace(/[a-z]/i, (letter) => `\\u00${letter.charCodeAt(0).toString(16)}`)
+}
+
+/** The words of "deltatktbl" in the server's datetime.c. */
+const intervalWord =
+  /^(?:ago|c|cent|centur(?:y|ies)|d|days?|dec|decs|decades?|h|hours?|hrs?|m|mils?|millennia|millennium[a-z]*|mins?|minutes?|mons?|months?|ms|msecs?|mseconds?|millisecon[a-z]*|microsecon[a-z]*|qtr|quarters?|s|secs?|seconds?|us|usecs?|useconds?|w|weeks?|y|years?|yrs?)$/i
 
 // Half a surrogate pair would be sent as U+FFFD, a silent change; NUL is in no text of the server.
 const unsendable = /[\0\ud800-\udfff]/u

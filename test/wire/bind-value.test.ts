@@ -174,3 +174,24 @@ test.each<[string, unknown]>([
 test('half a surrogate pair inside JSON is escaped by JSON itself', () => {
   expect(bindValues([{ a: '\ud800' }])).toStrictEqual(['{"a":"\\ud800"}'])
 })
+
+// 17 and later refuse the plain JSON too: TSDB_TEST_POSTGRES names an earlier one.
+test('JSON is an interval to no server, and the same JSON', async () => {
+  const objects = [
+    { days: 7 },
+    { Hours: 2, minutes: 30 },
+    { h: 1e21 },
+    { weeks: '7' },
+    { microseconds: 1.5 },
+    { a: { d: 1 } },
+    { days: [1, 2] },
+    { milliseconds: 1 },
+    { years: -1, days: 'ago' },
+  ]
+  for (const value of [...objects, [{ days: 7 }]]) {
+    const type = Array.isArray(value) ? '[]' : ''
+    await expect(echo(value, `interval${type}`)).rejects.toMatchObject({ code: '22007' })
+    expect(await echo(value, `jsonb${type}`)).toStrictEqual(value)
+  }
+  expect(bindValues([{ day: 'off' }])).toStrictEqual(['{"day":"off"}'])
+})

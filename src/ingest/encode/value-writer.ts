@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { ColumnType } from '../../catalog/column.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
 import { writeInet, writeMacAddress, writeUuid } from '../../wire/encode-network.ts'
@@ -166,6 +167,10 @@ function checkedJson(text: string): string {
 }
 
 function toJson(value: unknown): string {
+  if (typeof value === 'number' && !Number.isFinite(value)) throw new Misfit(kindOf(value))
+  if (types.isMap(value) || types.isSet(value) || types.isPromise(value)) {
+    throw new Misfit(`a ${value.constructor.name}, which is {} in JSON,`)
+  }
   let text: string | undefined
   try {
     text = JSON.stringify(value)
