@@ -4,6 +4,7 @@ import { readParallel } from '../catalog/parallel.ts'
 import { backgroundOf } from '../connection/background.ts'
 import { cancelledError } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
+import { QueryError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { invalidOption } from '../sql/option.ts'
 import { createTarget } from './create/plan-load.ts'
@@ -47,7 +48,9 @@ export async function load(
   const opened = await openInput(source, given, earlier)
   const settings = settingsOf(opened, given)
   const { created, input } = await createTarget(session, name, opened, settings)
-  const table = await again(() => readTable(session, name))
+  const table = await again(() => readTable(session, name)).catch((error: unknown) => {
+    throw missingTable(error)
+  })
   const target = withoutOwner(await again(() => readLoadTarget(session, table)), settings)
   if (settings.directCompress === 'on' && target.notDirect !== undefined) {
     throw invalidOption(`directCompress 'on' is not possible: ${target.notDirect}.`)
@@ -57,6 +60,14 @@ export async function load(
   run.created = created
   await again(() => run.compression.check())
   return drive(run, input, known)
+}
+
+/** The same error, saying that a load can make the table. */
+function missingTable(error: unknown): unknown {
+  if (!(error instanceof QueryError && error.code === 'NOT_FOUND')) return error
+  const hint =
+    'With create: true it is made. Names are taken exactly as written, and without a schema the search path decides.'
+  return new QueryError(error.code, error.message, { ...error, hint, cause: error })
 }
 
 /**

@@ -109,7 +109,8 @@ function writeJson(value: unknown): void {
   )
 }
 
-function print(text: string): void {
+/** A text and the end of its line, on stdout. */
+export function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 

@@ -14,6 +14,19 @@ export class Interrupted extends Error {
   }
 }
 
+/** What failed at one of several files. */
+export class FileFailure extends Error {
+  readonly file: string
+  /** What became of the others, a sentence. */
+  readonly others: string
+
+  constructor(file: string, others: string, cause: unknown) {
+    super(`Failed at ${file}`, { cause })
+    this.file = file
+    this.others = others
+  }
+}
+
 /** Thrown when a question is answered with no. */
 export class NotConfirmed extends Error {
   constructor() {
@@ -24,6 +37,7 @@ export class NotConfirmed extends Error {
 interface Report {
   readonly code: string
   readonly message: string
+  readonly file?: string
   readonly hint?: string | undefined
   readonly sqlState?: string
   readonly detail?: string | undefined
@@ -55,18 +69,25 @@ export function reportError(error: unknown, options: ReportOptions): number {
 }
 
 function exitCode(error: unknown): number {
+  if (error instanceof FileFailure) return exitCode(error.cause)
   if (error instanceof Interrupted) return 130
   if (error instanceof UsageError || error instanceof ConfigError || error instanceof CommanderError) return 2
   return error instanceof PlanError ? 3 : 1
 }
 
 function toReport(error: unknown, command: Command | undefined): Report {
+  if (error instanceof FileFailure) return atFile(toReport(error.cause, command), error)
   if (error instanceof Interrupted) return { code: 'INTERRUPTED', message: 'Interrupted.', hint: error.hint }
   if (error instanceof NotConfirmed) return { code: 'NOT_CONFIRMED', message: error.message }
   if (error instanceof CommanderError) return usageReport(error)
   if (error instanceof TimescaleError) return { ...libraryReport(error, command), ...detailsOf(error) }
   if (isSystemError(error)) return { code: error.code, message: error.message }
   return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), hint: 'See --debug.' }
+}
+
+function atFile(report: Report, { file, others }: FileFailure): Report {
+  const message = report.message.includes(file) ? report.message : `${file}: ${report.message}`
+  return { ...report, message: `${/[.!?]$/.test(message) ? message : `${message}.`} ${others}`.trimEnd(), file }
 }
 
 function libraryReport({ code, message, hint }: TimescaleError, command: Command | undefined): Report {

@@ -125,9 +125,10 @@ const VERBS: readonly Verb[] = [
  */
 export async function run(args: readonly string[]): Promise<number> {
   let command: Command | undefined
+  let program: Command | undefined
   try {
     // Whatever else a word may mean, the verb is one of them. Completion is made from all.
-    const program = await makeProgram((name) => args.includes(name) || args.includes('completion'))
+    program = await makeProgram((name) => args.includes(name) || args.includes('completion'))
     program.hook('preAction', (_, action) => {
       command = action
     })
@@ -137,8 +138,12 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     // Help and version were asked for, and are written.
     if (error instanceof CommanderError && error.exitCode === 0) return 0
-    const { reportError } = await import('./report.ts')
-    return reportError(error, { json: args.includes('--json'), debug: args.includes('--debug'), command })
+    const [{ reportError }, { misspeltOption }] = await Promise.all([
+      import('./report.ts'),
+      import('./missing-option.ts'),
+    ])
+    const why = (program && misspeltOption(program, args, error)) ?? error
+    return reportError(why, { json: args.includes('--json'), debug: args.includes('--debug'), command })
   }
 }
 

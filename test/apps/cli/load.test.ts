@@ -1,10 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { duration } from '../../../src/apps/cli/progress.ts'
 import { sql } from '../../../src/index.ts'
 import { shortLife } from '../../setup/short-life.ts'
 import { CommandDatabase, program, tsdb } from './command.ts'
@@ -264,6 +265,67 @@ describe('Ctrl-C', wait, () => {
   )
 })
 
+describe('several files', wait, () => {
+  const columns = 'time,sensor\n2026-01-01T00:00:00Z,'
+  const write = (name: string, sensor: string): string => {
+    writeFileSync(file(name), `${columns}${sensor}\n`)
+    return file(name)
+  }
+
+  test('a failure names its file, those before and those not begun; the reports before it are there', async () => {
+    const table = database.name('Several')
+    await database.db.executeQuery(`create table ${table} (time timestamptz, sensor int)`)
+    const [good, bad, later] = [write('good.csv', '1'), write('bad.csv', 'x'), write('later.csv', '2')]
+    const outcome = await run(['load', good, bad, later, '--table', table])
+    expect(outcome).toMatchObject({ code: 1, stdout: expect.stringMatching(/good\.csv: 1 row written in .*\n$/) })
+    expect(outcome.stderr).toMatch(
+      /error\[BATCH_FAILED\]: \S+bad\.csv: .* Loaded before it: \S+good\.csv\. Not begun: \S+later\.csv\.\n/,
+    )
+    const json = await run(['load', good, bad, later, '--table', table, '--json'])
+    expect(JSON.parse(json.stdout)).toMatchObject([{ file: good, rowsWritten: 1 }])
+    expect(JSON.parse(json.stderr)).toMatchObject({ error: { code: 'BATCH_FAILED', file: bad } })
+    expect(await count(table)).toBe(2)
+  })
+
+  test('one that does not exist is found before the first is loaded', async () => {
+    const table = database.name('Nothing yet')
+    await database.db.executeQuery(`create table ${table} (time timestamptz, sensor int)`)
+    const outcome = await run(['load', write('good.csv', '1'), file('absent.csv'), '--table', table])
+    expect(outcome).toMatchObject({ code: 2, stderr: expect.stringMatching(/absent\.csv does not exist\./) })
+    expect(await count(table)).toBe(0)
+  })
+
+  test('an import is gone on with however the files are given, and never begun twice', async () => {
+    const table = database.name('Once')
+    await database.db.executeQuery(`create table ${table} (time timestamptz, sensor int)`)
+    const load = (files: readonly string[], id: string): ReturnType<typeof run> =>
+      run(['load', ...files, '--table', table, '--import-id', id])
+    const [one, two] = [write('one.csv', '1'), write('two.csv', '2')]
+    try {
+      await load([one, two], 'Test 1.a both')
+      for (const files of [[one, two], [one], [relative(process.cwd(), two)]]) await load(files, 'Test 1.a both')
+      expect(await count(table)).toBe(2)
+      await load([one], 'Test 1.a one')
+      expect(await load([one, two], 'Test 1.a one')).toMatchObject({
+        code: 3,
+        stderr: expect.stringContaining('error[DRIFT]: The import "Test 1.a one" is one of a single file.'),
+      })
+      expect(await load([one], 'Test 1.a one')).toMatchObject({ code: 0 })
+      expect(await count(table)).toBe(3)
+    } finally {
+      await database.db.executeQuery(`delete from tsdbkit.import where id like 'Test 1.a %'`)
+    }
+  })
+})
+
+test('a table that does not exist: --create makes it', async () => {
+  writeFileSync(file('new.csv'), 'time,v\n2026-01-01T00:00:00Z,1\n')
+  expect(await run(['load', file('new.csv'), '--table', database.name('Absent')])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/There is no relation .*\nhint: With --create it is made\./),
+  })
+})
+
 /** `script` of util-linux gives a program a real terminal. */
 const hasTerminal = (() => {
   try {
@@ -333,3 +395,12 @@ describe('real files', wait, () => {
     expect(Number(sum?.['sum'])).toBeCloseTo(expected, 1)
   })
 })
+
+test.each([
+  [0.04, '0.0 s'],
+  [9.96, '10 s'],
+  [59.6, '1 min 0 s'],
+  [119.7, '2 min 0 s'],
+  [3599.6, '1 h 0 min'],
+  [7800, '2 h 10 min'],
+])('%d seconds are %s', (seconds, text) => expect(duration(seconds)).toBe(text))

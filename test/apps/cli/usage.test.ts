@@ -49,13 +49,38 @@ describe.each(all)('tsdb %s', (path, command) => {
   })
 
   test('refuses a mistyped --dry-run, whatever else is given', async () => {
-    const values = command.options.filter((option) => option.mandatory).flatMap(({ long }) => [long ?? '', '1'])
-    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-    const code = await run(['-t', 'postgres://127.0.0.1:1/db', ...path.split(' '), 'name', ...values, '--dry-rum'])
-    const text = written.mock.calls.join('')
-    written.mockRestore()
-    expect(text).toContain("unknown option '--dry-rum'")
-    expect(code).toBe(2)
+    const mandatory = command.options.filter((option) => option.mandatory).flatMap(({ long }) => [long ?? '', '1'])
+    for (const values of mandatory.length > 0 ? [mandatory, []] : [mandatory]) await expectRefused(path, values)
+  })
+})
+
+async function expectRefused(path: string, values: readonly string[]): Promise<void> {
+  const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const code = await run(['-t', 'postgres://127.0.0.1:1/db', ...path.split(' '), 'name', ...values, '--dry-rum'])
+  const text = written.mock.calls.join('')
+  written.mockRestore()
+  expect(text).toContain("unknown option '--dry-rum'")
+  expect(code).toBe(2)
+}
+
+test('a mistyped option that must be given is named, and the nearest one', async () => {
+  const outcome = await tsdbHere(['load', 'a.csv', '--tabel', 'r', '--json', '--delimiter', ';'], nowhere)
+  expect(outcome).toMatchObject({ code: 2, stdout: '' })
+  expect(JSON.parse(outcome.stderr).error).toMatchObject({
+    message: "unknown option '--tabel'",
+    hint: 'Did you mean --table?',
+  })
+  expect(await tsdbHere(['load', 'a.csv'], nowhere)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("required option '--table <table>' not specified"),
+  })
+})
+
+test('a file for bad rows is no mistyped word', async () => {
+  expect(await tsdbHere(['load', 'a.csv', '--table', 'r', '--on-bad-row', 'skpi'], nowhere)).toMatchObject({
+    code: 2,
+    stderr:
+      'error[INVALID_OPTION]: --on-bad-row must be stop, skip or a file.\nhint: A file of such a name is ./skpi.\n',
   })
 })
 

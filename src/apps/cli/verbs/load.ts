@@ -1,10 +1,12 @@
+import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { type Database, type LoadOptions, type LoadReport, UsageError } from '../../../index.ts'
+import { type Database, type LoadOptions, type LoadReport, UsageError, unreadableFile } from '../../../index.ts'
 import { collect, collectColumns, given, parseNumber, parseSpan, splitPair } from '../argument.ts'
-import { withDatabase } from '../open.ts'
-import { formatCount, printResult } from '../output.ts'
+import { importIds } from '../import-id.ts'
+import { type GlobalOptions, withDatabase } from '../open.ts'
+import { formatCount, print, printResult } from '../output.ts'
 import { count, duration, showTransfer } from '../progress.ts'
-import { Interrupted } from '../report.ts'
+import { FileFailure, Interrupted } from '../report.ts'
 import { addDryRun, printScript } from '../script.ts'
 
 interface Flags {
@@ -120,15 +122,45 @@ function addCreateFlags(command: Command): void {
 async function runLoad(files: readonly string[], flags: Flags, command: Command): Promise<void> {
   const options = readOptions(flags)
   if (flags.dryRun === true) return printPlan(files, flags, options, command)
+  // Before the first is loaded: after that a wrong name leaves half of the work done.
+  if (files.length > 1) for (const file of files) await checkFile(file)
   await withDatabase(command, async (db, signal) => {
+    const ids = await importIds(db, flags.importId, files)
+    const isJson = command.optsWithGlobals<GlobalOptions>().json === true
     const reports: (LoadReport & { readonly file: string })[] = []
-    for (const file of files) {
-      // One ledger for each file: its windows are places in it.
-      const id = files.length === 1 ? flags.importId : flags.importId && `${flags.importId} ${file}`
-      const report = await loadFile(db, file, flags.table, { ...options, ...given({ importId: id }), signal }, command)
-      reports.push({ file, ...report })
+    for (const [at, file] of files.entries()) {
+      try {
+        const own = { ...options, ...given({ importId: ids.get(file) }), signal }
+        reports.push({ file, ...(await loadFile(db, file, flags.table, own, command)) })
+      } catch (error) {
+        if (files.length === 1) throw error
+        if (isJson && reports.length > 0) printResult(command, reports, '')
+        throw new FileFailure(file, others(files, at), error)
+      }
+      const [report] = reports.slice(-1)
+      if (report !== undefined && !isJson) print(sentence(report))
     }
-    printResult(command, files.length === 1 ? reports[0] : reports, reports.map(sentence).join('\n'))
+    if (isJson) printResult(command, files.length === 1 ? reports[0] : reports, '')
+  })
+}
+
+/** What became of the other files when one failed. */
+function others(files: readonly string[], failed: number): string {
+  const named = (some: readonly string[]): string =>
+    some.length > 3 ? `${some.slice(0, 2).join(', ')} and ${some.length - 2} others` : some.join(', ')
+  const [before, after] = [files.slice(0, failed), files.slice(failed + 1)]
+  return [
+    before.length > 0 ? `Loaded before it: ${named(before)}.` : '',
+    after.length > 0 ? `Not begun: ${named(after)}.` : '',
+  ]
+    .filter((part) => part !== '')
+    .join(' ')
+}
+
+async function checkFile(file: string): Promise<void> {
+  if (file === '-' || URL.canParse(file)) return
+  await stat(file).catch((cause: unknown) => {
+    throw unreadableFile(file, cause)
   })
 }
 
@@ -239,11 +271,20 @@ function readOptions(flags: Flags): LoadOptions {
     analyze: analyze === false ? false : undefined,
     columns: columns === undefined ? undefined : readColumns(columns),
     constants: constant === undefined ? undefined : pairs(constant),
-    onBadRow: onBadRow === undefined || /^(stop|skip)$/.test(onBadRow) ? onBadRow : { file: onBadRow },
+    onBadRow: onBadRow === undefined ? undefined : readOnBadRow(onBadRow),
     create: readCreate(flags),
   })
   // Texts that are none of an option's words are for the library to refuse.
   return known
+}
+
+/** A bare word is more likely a mistyped one of the two than the name of a file. */
+function readOnBadRow(text: string): LoadOptions['onBadRow'] {
+  if (text === 'stop' || text === 'skip') return text
+  if (/[./\\]/.test(text)) return { file: text }
+  throw new UsageError('INVALID_OPTION', '--on-bad-row must be stop, skip or a file.', {
+    hint: `A file of such a name is ./${text}.`,
+  })
 }
 
 /** A list of columns, or names in the source and the columns they go to. */
