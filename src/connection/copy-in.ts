@@ -260,6 +260,18 @@ export async function runCopyIn(
   }
 }
 
+/**
+ * The column that a COPY failed at, as the server's context names it behind the line; undefined where it names none of these.
+ * @param names - those that it may be: what stands behind the name is the value, and both may hold anything
+ */
+export function copyColumn(error: unknown, names: readonly string[]): string | undefined {
+  const context = copyContext(error)
+  const rest = context === undefined ? undefined : /^, [^\s\d,"]+ ([\s\S]*)/.exec(context.rest)?.[1]
+  if (rest === undefined) return undefined
+  const found = names.filter((name) => rest === name || rest.startsWith(`${name}: `) || rest.startsWith(`${name}\n`))
+  return found.length === 1 ? found[0] : undefined
+}
+
 function notCopyIn(): UsageError {
   return new UsageError('INVALID_VALUE', 'The statement is no COPY … FROM STDIN', {
     hint: 'Use executeQuery for other statements, copyOut for COPY … TO STDOUT.',
@@ -272,11 +284,16 @@ function notCopyIn(): UsageError {
  * @param error - what copyIn threw, or its cause
  */
 export function copyLine(error: unknown): number | undefined {
+  return copyContext(error)?.line
+}
+
+/** What the server says of where in the data it was: the line, and what stands behind it. */
+function copyContext(error: unknown): { readonly line: number; readonly rest: string } | undefined {
   for (let link = error, depth = 0; link instanceof Error && depth < 10; link = link.cause, depth++) {
     // `COPY table, line 3, column "x": …`; the words are translated, their order is not.
     if (!('where' in link) || typeof link.where !== 'string') continue
-    const match = /^COPY .*?, [^\s\d,"]+ (\d+)(?:[,:]|$)/m.exec(link.where)
-    if (match !== null) return Number(match[1])
+    const match = /^COPY .*?, [^\s\d,"]+ (\d+)(?=[,:]|$)/m.exec(link.where)
+    if (match !== null) return { line: Number(match[1]), rest: link.where.slice(match.index + match[0].length) }
   }
   return undefined
 }

@@ -161,7 +161,10 @@ export interface LoadReport {
   readonly rowsRead: number
   /** Rows inserted or, with onConflict 'update', updated. */
   readonly rowsWritten: number
-  /** Rows left out because their key was there already, or came again later in the same batch. */
+  /**
+   * Rows left out because their key was there already, or came again later in the same batch, or because a trigger dropped
+   * them; of those only where the file was not passed through.
+   */
   readonly rowsSkipped: number
   /** Rows that could not be written, with onBadRow other than `stop`. */
   readonly rowsRejected: number

@@ -1,6 +1,6 @@
-import { copyLine } from '../connection/copy-in.ts'
+import { copyColumn } from '../connection/copy-in.ts'
 import { BatchError, QueryError } from '../errors.ts'
-import type { EncodedBatch, RejectedRow, RowBatch } from './batch.ts'
+import type { RejectedRow, RowBatch } from './batch.ts'
 import { raggedHint } from './encode/encoder.ts'
 
 /** What the values of a row can be to blame for: data, constraint, or a trigger's or view's refusal. */
@@ -18,12 +18,12 @@ export function rejectedRow(batch: RowBatch, row: number, error: QueryError): Re
   }
 }
 
-/** The same error, naming the row of the source where the server named a line of the batch. */
-export function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch): QueryError | BatchError {
-  const line = copyLine(error)
-  const row = line === undefined ? undefined : encoded.order[line - 1]
-  if (row === undefined) return error
-  return new BatchError(`Row ${batch.first + row}: ${withoutLine(error.message)}`, {
+/** The columns of a table by what a COPY calls them. */
+type ColumnNames = ReadonlyMap<string, string>
+
+/** The same error, naming the row of the batch and, where the server named one, the column. */
+export function atRow(error: QueryError, batch: RowBatch, row: number, columns: ColumnNames): BatchError {
+  return new BatchError(`Row ${batch.first + row}: ${inColumn(error, columns)}`, {
     row: batch.first + row,
     rowCount: batch.first + batch.rows,
     hint: error.hint,
@@ -31,7 +31,20 @@ export function atRow(error: QueryError, batch: RowBatch, encoded: EncodedBatch)
   })
 }
 
-/** The line is that of the batch, which is sorted and cut anyhow. */
+/**
+ * The error's message without the line of a batch, which is sorted and cut anyhow, and with the column where the message
+ * names none.
+ */
+export function inColumn(error: QueryError, columns: ColumnNames): string {
+  const message = withoutLine(error.message)
+  const named = copyColumn(error, [...columns.keys()])
+  const column = named === undefined ? undefined : columns.get(named)
+  return column === undefined || message.includes(`"${column}"`)
+    ? message
+    : `Column ${JSON.stringify(column)}: ${message}`
+}
+
+/** Without the line of a batch. */
 export function withoutLine(message: string): string {
   return message.replace(/^Line \d+: /, '')
 }

@@ -6,13 +6,14 @@ import { copyLine } from '../connection/copy-in.ts'
 import type { Session } from '../connection/session.ts'
 import { BatchError, QueryError } from '../errors.ts'
 import { type Sql, sql } from '../sql/template.ts'
-import { type EncodedBatch, encodeRows, type RejectedRow, type RowBatch } from './batch.ts'
+import { type CopyRows, counted, firstBad, sendFitting } from './bad-row.ts'
+import type { EncodedBatch, RejectedRow, RowBatch } from './batch.ts'
 import type { OrderPlan } from './compressed/order-check.ts'
 import { decompressSql } from './compressed/recompress.ts'
 import type { SortedLoad } from './compressed/sorted-load.ts'
 import { type ConflictRule, columnList, conflictSql, lastOfKeySql } from './conflict.ts'
 import type { WindowState } from './ledger.ts'
-import { atRow, hintOf, isRowFailure, rejectedRow, withoutLine } from './row-failure.ts'
+import { atRow, hintOf, inColumn, isRowFailure } from './row-failure.ts'
 
 /** A column to be written. */
 export interface TargetColumn extends Pick<TableColumn, 'name' | 'baseName' | 'typeName'> {
@@ -87,10 +88,11 @@ export class Sender {
     try {
       return await this.#copy(tx, followed(blocks, handedOver))
     } catch (error) {
-      const line = isRowFailure(error) ? copyLine(error) : undefined
-      if (line === undefined || !(error instanceof QueryError)) throw error
+      if (!isRowFailure(error)) throw error
+      const line = copyLine(error)
+      if (line === undefined) throw lineUnknown(error)
       const row = lines + line - 1
-      throw new BatchError(`Line ${row + 1}: ${withoutLine(error.message)}`, {
+      throw new BatchError(`Line ${row + 1}: ${inColumn(error, this.#copied)}`, {
         row,
         rowCount: row + 1,
         hint: hintOf(error),
@@ -124,12 +126,27 @@ export class Sender {
   }
 
   async #send(tx: Session, batch: RowBatch, encoded: EncodedBatch, handedOver: () => void): Promise<Delivery> {
-    if (this.#rules.skipBad) return this.#sendFitting(tx, batch, encoded, handedOver)
+    const copy: CopyRows = (on, blocks) => this.#copy(on, blocks)
+    const blocks = followed(encoded.blocks, handedOver)
+    if (this.#rules.skipBad) return sendFitting({ tx, batch, copy }, Array.from(encoded.order), blocks)
     try {
-      return await this.#copy(tx, followed(encoded.blocks, handedOver))
+      // Of a failure behind the temporary table no line is known: the row is then looked for, in this transaction.
+      const done = await (this.staged ? tx.transaction((inner) => copy(inner, blocks)) : copy(tx, blocks))
+      return counted(done, encoded.order.length)
     } catch (error) {
-      throw isRowFailure(error) ? atRow(error, batch, encoded) : error
+      if (!isRowFailure(error)) throw error
+      const line = copyLine(error)
+      const row = line === undefined ? undefined : encoded.order[line - 1]
+      if (row !== undefined) throw atRow(error, batch, row, this.#copied)
+      if (!this.staged) throw error
+      const found = await firstBad({ tx, batch, copy }, Array.from(encoded.order))
+      throw found === undefined ? error : atRow(found.error, batch, found.row, this.#copied)
     }
+  }
+
+  /** The columns by the names that they have in its COPY. */
+  get #copied(): ReadonlyMap<string, string> {
+    return new Map(this.#rules.columns.map(({ name }, at) => [this.staged ? `c${at}` : name, name]))
   }
 
   /** Puts the settings of a surrounding transaction back. */
@@ -224,74 +241,13 @@ export class Sender {
       select ${sql.join(columns.map((_, at) => field(at)))} from (${rows}) r where ${null}::int is null
       order by ${sql.join([...order, place])}${conflictSql(conflict, names)}`
   }
+}
 
-  async #sendFitting(tx: Session, batch: RowBatch, encoded: EncodedBatch, handedOver: () => void): Promise<Delivery> {
-    const total = { written: 0, skipped: 0, rejected: [] as RejectedRow[], notices: [] as string[] }
-    const decompressed: RelationName[] = []
-    let notDirect: string | undefined
-    const attempt = async (order: readonly number[], blocks: Iterable<Buffer>): Promise<void> => {
-      if (order.length === 0) return
-      try {
-        const done = await tx.transaction((inner) => this.#copy(inner, blocks))
-        total.written += done.written
-        total.skipped += done.skipped
-        total.notices.push(...done.notices)
-        notDirect ??= done.notDirect
-        decompressed.push(...(done.state?.decompressed ?? []))
-      } catch (error) {
-        if (!isRowFailure(error)) throw error
-        await this.#withoutBad(tx, batch, order, error, total.rejected, (rest) =>
-          attempt(rest, encodeRows(batch, rest, undefined).blocks),
-        )
-      }
-    }
-    await attempt(Array.from(encoded.order), followed(encoded.blocks, handedOver))
-    return { ...total, notDirect, ...(decompressed.length > 0 && { state: { decompressed } }) }
-  }
-
-  /** Finds what is bad: by the line the server names, where that row fails alone too; else by halves. */
-  async #withoutBad(
-    tx: Session,
-    batch: RowBatch,
-    order: readonly number[],
-    error: QueryError,
-    rejected: RejectedRow[],
-    attempt: (rest: readonly number[]) => Promise<void>,
-  ): Promise<void> {
-    const line = copyLine(error)
-    const suspect = line === undefined ? undefined : order[line - 1]
-    const alone = order.length === 1 ? order[0] : suspect
-    if (alone !== undefined) {
-      const reason = order.length === 1 ? error : await this.#failureAlone(tx, batch, alone)
-      if (reason !== undefined) {
-        rejected.push(rejectedRow(batch, alone, reason))
-        // Those before it were taken, so that all bad rows together cost about one more sending.
-        const at = order.indexOf(alone)
-        await attempt(order.slice(0, at))
-        await attempt(order.slice(at + 1))
-        return
-      }
-    }
-    const half = Math.ceil(order.length / 2)
-    await attempt(order.slice(0, half))
-    await attempt(order.slice(half))
-  }
-
-  /** Why a row cannot be written even alone; nothing of it is kept. */
-  async #failureAlone(tx: Session, batch: RowBatch, row: number): Promise<QueryError | undefined> {
-    const undo = new Error('undo')
-    try {
-      await tx.transaction(async (inner) => {
-        await this.#copy(inner, encodeRows(batch, [row], undefined).blocks)
-        throw undo
-      })
-    } catch (error) {
-      if (error === undo) return undefined
-      if (isRowFailure(error)) return error
-      throw error
-    }
-    return undefined
-  }
+/** For an error behind the temporary table, which knows no lines. */
+function lineUnknown(error: QueryError): QueryError {
+  const hint =
+    hintOf(error) ?? "Which line it was is found with onBadRow: { file }, which notes it, or with onBadRow: 'skip'."
+  return new QueryError(error.code, error.message, { ...error, hint, cause: error })
 }
 
 /** The same, and a word when the last was taken and what follows it in that turn was written too. */

@@ -202,9 +202,13 @@ describe('malformed files: the place is named, and what stays is said', () => {
     [
       'a bad stamp',
       many('yesterdayish,5,x'),
-      /^Line 30002: invalid input syntax for type timestamp with time zone: "…"/,
+      /^Line 30002: Column "T,ime": invalid input syntax for type timestamp with time zone: "…"/,
     ],
-    ['a bad number', many('2025-01-01,secret,x'), /^Line 30002: invalid input syntax for type integer: "…"/],
+    [
+      'a bad number',
+      many('2025-01-01,secret,x'),
+      /^Line 30002: Column "[^"]+": invalid input syntax for type integer: "…"/,
+    ],
     ['an open quote', many('2025-01-01,5,"x'), /unterminated CSV quoted field/],
     ['NUL', many('2025-01-01,5,a\0b'), /^Line 30002: invalid byte sequence/],
     ['mixed line ends', many('2025-01-01,5,a\r\n2025-01-01,6,b'), /Line 30002: unquoted (carriage return|newline)/],
@@ -229,7 +233,7 @@ describe('malformed files: the place is named, and what stays is said', () => {
   test('a day that could be two', async () => {
     const path = file(`${header}2001/01/31 06:55,1,a\nJan 31 2001,2,b\n01/02/2001,3,c\n`)
     await expect(run(path)).rejects.toMatchObject({
-      message: expect.stringMatching(/^Line 4: date\/time field value out of range/),
+      message: expect.stringMatching(/^Line 4: Column "T,ime": date\/time field value out of range/),
       hint: expect.stringContaining('timeFormat'),
     })
     expect((await failure(path, { timeUnit: 's' })).message).toMatch(/^Row 2: .* could be either, without timeFormat/)

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -400,4 +400,48 @@ test('a source that cannot be closed hides no bad row', async () => {
     }),
   }
   await expect(run(source, { batchRows: 3 })).rejects.toMatchObject({ code: 'BATCH_FAILED', row: 0 })
+})
+
+describe('what the server refuses', () => {
+  test('is found by its row where the server knows no line, and by its column where it names one', async () => {
+    await database.db.query(sql`create table ${sql.name(table)} (
+      id int primary key check (id <> 70), p point, name varchar(5), n numeric(4, 2))`)
+    const all = Array.from({ length: 100 }, (_, id) => ({ id, p: id === 57 ? 'secret' : '(1,2)', name: 'a', n: 1 }))
+    const whole = all.map((one) => ({ ...one, p: null }))
+    await expect(run(all)).rejects.toMatchObject({
+      code: 'BATCH_FAILED',
+      row: 57,
+      message: 'Row 57: invalid input syntax for type point: "…"',
+    })
+    await expect(run(whole, { onConflict: 'update' })).rejects.toMatchObject({
+      row: 70,
+      message: expect.stringMatching(/^Row 70: new row .* violates check constraint/),
+    })
+    const fitting = Array.from({ length: 10 }, (_, id) => ({ id, name: id === 3 ? 'too long' : 'a' }))
+    await expect(run(fitting)).rejects.toMatchObject({
+      message: 'Row 3: Column "name": value too long for type character varying(5)',
+    })
+    const file = join(directory, 'columns.csv')
+    writeFileSync(file, 'id,n\n1,2\n2,"name: 1,5"\n')
+    await expect(run(file)).rejects.toMatchObject({ message: expect.stringMatching(/^(Row 1|Line 3): Column "n"/) })
+    expect(await count()).toBe(0)
+  })
+
+  test('rows that a trigger drops are counted', async () => {
+    await database.db.query(sql`create table ${sql.name(table)} (id int)`)
+    const drop = sql.name({ schema: database.schema, name: 'drop row' })
+    await database.db.query(sql`create function ${drop}() returns trigger language plpgsql as
+      'begin if new.id % 3 = 0 then return null; end if; return new; end'`)
+    await database.db.query(
+      sql`create trigger "drop" before insert on ${sql.name(table)} for each row execute function ${drop}()`,
+    )
+    const source = Array.from({ length: 30 }, (_, id) => ({ id }))
+    for (const onBadRow of ['stop', 'skip'] as const) {
+      expect(await run(source, { onBadRow })).toMatchObject({ rowsRead: 30, rowsWritten: 20, rowsSkipped: 10 })
+    }
+    await using writer = await database.client.writer(table)
+    await writer.write(source)
+    await writer.flush()
+    expect(writer.metrics).toMatchObject({ accepted: 30, written: 20, skipped: 10, buffered: 0 })
+  })
 })

@@ -39,8 +39,14 @@ async function failure(source: LoadSource, options: LoadOptions): Promise<string
 const expected: Readonly<Record<string, RegExp | readonly [RegExp, RegExp]>> = {
   'too-few-columns.csv': [/^Line 6: missing data for column "note"/, /^Row 4: The row has 2 values for 3 columns/],
   'too-many-columns.csv': [/^Line 6: extra data after last expected column/, /^Row 4: The row has 4 values for 3/],
-  'bad-stamp.csv': [/^Line 6: date\/time field value out of range: "…"/, /^Row 4: Column "time" \(timestamp with time/],
-  'bad-number.csv': [/^Line 6: invalid input syntax for type integer: "…"/, /^Row 4: Column "n" \(integer\): a text/],
+  'bad-stamp.csv': [
+    /^Line 6: Column "time": date\/time field value out of range: "…"/,
+    /^Row 4: Column "time" \(timestamp with time/,
+  ],
+  'bad-number.csv': [
+    /^Line 6: Column "n": invalid input syntax for type integer: "…"/,
+    /^Row 4: Column "n" \(integer\): a text/,
+  ],
   'invalid-utf-8.csv': [/^Line 6: invalid byte sequence for encoding "UTF8"/, /^Line 6 of .* is not UTF-8/],
   'utf-16.csv': [/ is UTF-16/, / is UTF-16/],
   'nul.csv': [/^Line 6: invalid byte sequence/, /^Row 4: Column "note" \(text\): a text with NUL/],

@@ -308,8 +308,14 @@ function findColumn(table: TableDescription, name: string): TableColumn {
   if (column === undefined) {
     const known = writable(table)
     const candidate = nearest(name, known)
+    // The header of a CSV that was not cut.
+    const delimiter = known.every((one) => name.includes(one)) ? /[;\t|]/.exec(name)?.[0] : undefined
+    const columns = candidate === undefined ? `Its columns are ${known.join(', ')}.` : `Did you mean ${candidate}?`
     throw new UsageError('INVALID_VALUE', `${formatName(table)} has no column ${JSON.stringify(name)}`, {
-      hint: candidate === undefined ? `Its columns are ${known.join(', ')}.` : `Did you mean ${candidate}?`,
+      hint:
+        delimiter === undefined
+          ? columns
+          : `Fields are apart by something else: give delimiter: '${delimiter === '\t' ? '\\t' : delimiter}'.`,
     })
   }
   if (column.generated === undefined) return column

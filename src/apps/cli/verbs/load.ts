@@ -95,7 +95,11 @@ function addWayFlags(command: Command): void {
     .option('--conflict-columns <columns>', 'the key', collectColumns)
     .option('--on-bad-row <how>', 'rows that do not fit: stop, skip, or a file to note them in')
     .option('--verify', 'compare the table with the source at the end')
-    .option('--batch-rows <number>', 'rows of a transaction (default 50,000)', parseNumber)
+    .option(
+      '--batch-rows <number>',
+      'rows of a transaction (default 50,000), but for a CSV passed through',
+      parseNumber,
+    )
     .option('--batch-bytes <number>', 'bytes of a transaction', parseNumber)
     .option('--parallel <number>', 'batches sent at once', parseNumber)
     .option('--retries <number>', 'how often a batch is sent again', parseNumber)
