@@ -222,6 +222,33 @@ describe('as the server reads the same text', () => {
     await expectAsServer('timestamptz', texts)
   })
 
+  test('the end of a day, leap seconds, and digits beyond microseconds', async () => {
+    const texts = [
+      '2026-01-31T24:00:00Z',
+      '2026-12-31 24:00',
+      '2024-02-28 24:00:00.000+05:30',
+      '2016-12-31T23:59:60Z',
+      '2016-12-31 23:59:60.0+01',
+      '2026-01-31T10:00:60Z',
+    ]
+    await expectAsServer('timestamptz', texts)
+    await expectAsServer('timestamp', [...texts.slice(0, 2), ...texts.slice(3, 4)])
+    const clocks = ['12:00:00.1234567', '12:00:00.0000005', '23:59:59.9999999', '23:59:60', '10:00:60', '24:00:00.0']
+    await expectAsServer('time', clocks)
+    await expectAsServer(
+      'timetz',
+      clocks.map((clock) => `${clock}+02`),
+    )
+    for (const text of ['2026-01-31T24:00:01Z', '2026-01-31T24:01Z', '2026-01-31T23:59:61Z', '2026-01-31T25:00Z']) {
+      await expect(through('timestamptz', [text]), text).rejects.toThrow('does not fit')
+    }
+    await expect(through('date', ['2026-01-31T24:00:00'])).rejects.toThrow('the day after')
+    await expect(through('time', ['24:00:60'])).rejects.toThrow('does not fit')
+    expect(
+      await through('timestamptz', ['2026-03-28T24:00', '2026-03-29T24:00'], { timeZone: 'Europe/Berlin' }),
+    ).toEqual(await server('timestamptz', ['2026-03-29 00:00+01', '2026-03-30 00:00+02']))
+  })
+
   test('days that are not ISO 8601 but have one meaning', async () => {
     const texts = [
       '2001/01/31 06:55',

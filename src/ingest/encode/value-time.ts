@@ -62,6 +62,10 @@ export function dateWriter(options: ValueOptions): ValueWriter {
   timeFormatOf(options)
   return (buffer, value) => {
     const instant = value instanceof Date ? { ms: validTime(value), micros: 0 } : toInstant(value, false, options)
+    // To the server the day is the one that is written, not the one that follows.
+    if (typeof value === 'string' && (endOfDay.test(value) || leapSecond.test(value))) {
+      throw new Misfit('a text whose time belongs to the day after')
+    }
     const at = buffer.reserve(8)
     buffer.view.setInt32(at, 4)
     if (instant === 'infinity') buffer.view.setInt32(at + 4, 0x7fffffff)
@@ -152,8 +156,22 @@ function formattedText(text: string, options: ValueOptions): string {
 }
 
 const finerThanMicros = /^(.*:\d\d)(\.\d{7,})(.*)$/
+const endOfDay = /^(.*\d[T ])24:00(?::00(?:\.0+)?)?(?![\d:.])(.*)$/i
+const leapSecond = /^(.*\d:\d\d):60(?:\.0+)?(?![\d.])(.*)$/
 
+/** Also the end of a day, and a leap second, which the server takes for the first of the next minute. */
 function parsed(text: string): Microseconds {
+  const end = endOfDay.exec(text)
+  if (end !== null) return later(parsedClock(`${end[1]}00:00${end[2]}`), dayMicros)
+  const leap = leapSecond.exec(text)
+  return leap === null ? parsedClock(text) : later(parsedClock(`${leap[1]}:59${leap[2]}`), 1_000_000n)
+}
+
+function later(time: Microseconds, by: bigint): Microseconds {
+  return typeof time === 'string' ? time : inRange(time + by)
+}
+
+function parsedClock(text: string): Microseconds {
   const [, before, fraction, after] = finerThanMicros.exec(text) ?? []
   try {
     if (fraction === undefined) return parseTimestamp(text)
@@ -223,15 +241,15 @@ function digits(text: string, at: number): number {
   return digit(text, at) * 10 + digit(text, at + 1)
 }
 
-const clock = /^(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?$/
+const clock = /^(\d{1,2}):(\d\d)(?::(\d\d)(\.\d+)?)?$/
 
-/** Microseconds of the day from `10:00`, `10:00:00.123456`, `24:00:00` or `06:55 PM`. */
+/** Microseconds of the day from `10:00`, `10:00:00.1234567`, `24:00:00`, `23:59:60` or `06:55 PM`. */
 export function clockMicros(text: string): number | undefined {
   const match = clock.exec(fullDayClock(text) ?? text)
   if (match === null) return undefined
   const [hour, minute, second] = [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)]
-  const micros = ((hour * 60 + minute) * 60 + second) * 1e6 + Number((match[4] ?? '').padEnd(6, '0'))
-  return minute <= 59 && second <= 59 && micros <= 86_400_000_000 ? micros : undefined
+  const micros = ((hour * 60 + minute) * 60 + second) * 1e6 + roundHalfEven(Number(match[4] ?? 0) * 1e6)
+  return minute <= 59 && second <= 60 && micros <= 86_400_000_000 ? micros : undefined
 }
 
 /** `time`: a text, or a bigint of microseconds since midnight. */
