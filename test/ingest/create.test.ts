@@ -186,7 +186,7 @@ describe('what is chosen', () => {
     expect(failure).toMatchObject({
       code: 'BATCH_FAILED',
       message: expect.stringMatching(
-        /^Line 41: invalid input syntax for type bigint.* The table was created and stays\.$/,
+        /^Line 41: Column "n": invalid input syntax for type bigint.* The table was created and stays\.$/,
       ),
       hint: expect.stringContaining('create.sampleRows'),
     })

@@ -462,6 +462,28 @@ test('cut sockets and ended backends in the middle', { timeout: 60_000 }, async 
   await expectRows(60_000)
 })
 
+/** Runs a statement in a transaction that stays open. @returns what ends it: rolled back where an error is given */
+async function openTransaction(text: string): Promise<(error?: Error) => Promise<void>> {
+  let end = (_error?: Error): void => undefined
+  let transaction: Promise<void> = Promise.resolve()
+  await new Promise<void>((ready, failed) => {
+    transaction = db.transaction(async (tx) => {
+      await tx.query({ text, values: [] })
+      await new Promise<void>((commit, undo) => {
+        end = (error) => (error === undefined ? commit() : undo(error))
+        ready()
+      })
+    })
+    transaction.catch(failed)
+  })
+  return async (error) => {
+    end(error)
+    await transaction.catch((failure: unknown) => {
+      if (failure !== error) throw failure
+    })
+  }
+}
+
 test.each([
   ['before the first row', `lock table tsdbkit.import in access exclusive mode`, 'select fingerprint%'],
   ['when the import begins', `lock table tsdbkit.import in exclusive mode`, 'insert into tsdbkit.import %'],
@@ -475,13 +497,7 @@ test.each([
   // With a ledger there is something to wait for from the first statement on.
   const importId = newId()
   await load(db, table, [], { batchRows: 1000, importId })
-  let unlock = (): void => undefined
-  const locked = db.transaction(async (tx) => {
-    await tx.query({ text: lock, values: [] })
-    await new Promise<void>((done) => {
-      unlock = done
-    })
-  })
+  const unlock = await openTransaction(lock)
   const first = load(db, table, generatedRows(1000), { batchRows: 1000, importId })
   try {
     await expect
@@ -496,8 +512,7 @@ test.each([
       )
       .toBe(1)
   } finally {
-    unlock()
-    await locked
+    await unlock()
   }
   expect(await first).toMatchObject({ rowsWritten: 1000, retried: 0 })
   await expectRows(1000)
@@ -505,21 +520,14 @@ test.each([
 
 test('a connection that is lost while the table is made', async () => {
   const made = '"Test 1.a"."Ma de"'
-  let undo = (): void => undefined
-  const locked = db.transaction(async (tx) => {
-    await tx.query({ text: `create table ${made} (id int)`, values: [] })
-    await new Promise<void>((_done, reject) => {
-      undo = () => reject(new Error('undone'))
-    })
-  })
+  const end = await openTransaction(`create table ${made} (id int)`)
   const loading = load(db, made, generatedRows(10), { create: { timeColumn: false } })
   try {
-    const end = `select pg_terminate_backend(pid) from pg_stat_activity
+    const kill = `select pg_terminate_backend(pid) from pg_stat_activity
       where query ilike 'create table%' and wait_event_type = 'Lock'`
-    await expect.poll(async () => (await run(end)).rows.length, { timeout: 10_000 }).toBe(1)
+    await expect.poll(async () => (await run(kill)).rows.length, { timeout: 10_000 }).toBe(1)
   } finally {
-    undo()
-    await expect(locked).rejects.toThrow('undone')
+    await end(new Error('undone'))
   }
   expect(await loading).toMatchObject({ created: true, rowsWritten: 10 })
   await run(`drop table ${made}`)

@@ -174,7 +174,10 @@ describe('sources', () => {
       /constant for column "v"(?!.*secret)/,
     )
     await expect(run([row(0)], { columns: { nope: 'v' } })).rejects.toThrow('The source has no column "nope"')
-    for (const [source, options] of [[[row(0)], { columns: [] }], [{ v: [1] }, { columns: {} }], [[{}]]] as const) {
+    for (const [source, options] of [
+      [[row(0)], { columns: [] }],
+      [{ v: [1] }, { columns: {} }],
+    ] as const) {
       await expect(run(source, options)).rejects.toMatchObject({
         code: 'INVALID_VALUE',
         message: 'There is no column to be loaded',
