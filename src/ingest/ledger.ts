@@ -59,6 +59,7 @@ interface ImportRow {
   readonly fingerprint: string | null
   /** NULL in a ledger of an earlier version. */
   readonly reading: Reading | null
+  readonly finished: boolean
 }
 
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
@@ -76,6 +77,8 @@ export class Ledger {
   readonly id: string
   readonly batchRows: number
   readonly batchBytes: number
+  /** Whether a run before has done all that there was to do. */
+  readonly finished: boolean
   /** Rows of the windows that were in the table at the start, by start. */
   readonly done: ReadonlyMap<number, number>
   /** What those windows left for the next ones to know. */
@@ -90,6 +93,7 @@ export class Ledger {
     this.id = id
     this.batchRows = row.batchRows
     this.batchBytes = row.batchBytes
+    this.finished = row.finished
     this.done = new Map(windows.map((one) => [one.start, one.rows ?? 0]))
     this.#starts = windows.map(({ start }) => start)
     this.#marks = new Map(
@@ -113,7 +117,8 @@ export class Ledger {
     await session.query(sql`insert into tsdbkit.import (id, target, unit, batch_rows, batch_bytes, fingerprint, reading)
       values (${id}, ${target}, ${unit}, ${batchRows}, ${batchBytes}, ${fingerprint}, ${reading}::jsonb) on conflict do nothing`)
     const { rows } = await session.query<ImportRow>(sql`
-      select target, unit, batch_rows as "batchRows", batch_bytes as "batchBytes", fingerprint, reading
+      select target, unit, batch_rows as "batchRows", batch_bytes as "batchBytes", fingerprint, reading,
+        finished_at is not null as finished
       from tsdbkit.import where id = ${id}`)
     const [row] = rows
     if (row === undefined) throw new TypeError('The import is gone')

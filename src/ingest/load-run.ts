@@ -363,15 +363,17 @@ export class LoadRun {
       await this.again(() => ledger.noteRejected(session, (rows) => deadLetters.complete(ledger.id, rows)))
     }
     this.#verified = await this.again(async () => this.#verification?.compare(session))
-    if (ledger !== undefined) {
-      await this.again(() => ledger.finish(session))
-      if (this.settings.onBatchError !== undefined) this.#skipped = await this.again(() => ledger.leftOut(session))
+    if (ledger !== undefined && this.settings.onBatchError !== undefined) {
+      this.#skipped = await this.again(() => ledger.leftOut(session))
     }
     await this.#meter.timed('recompress', () => this.again(() => this.compression.finish()))
-    if (this.#meter.written > 0 && this.settings.analyze !== false) {
+    // Also what a run has written that was ended before it came to this.
+    const isNew = this.#meter.written > 0 || (this.#meter.resumed > 0 && ledger?.finished === false)
+    if (isNew && this.settings.analyze !== false) {
       const analyze = sql`analyze ${sql.name(this.table)}`
       await this.#meter.timed('analyze', () => this.again(() => session.query(analyze)))
     }
+    if (ledger !== undefined) await this.again(() => ledger.finish(session))
   }
 
   #report(): LoadReport {

@@ -518,6 +518,36 @@ test.each([
   await expectRows(1000)
 })
 
+test('ended at ANALYZE: run again it is done, also where the file has grown since', async () => {
+  const path = csvFile(3000)
+  const options: LoadOptions = { batchRows: 1000, importId: newId() }
+  let unlock = (): void => undefined
+  const locked = db.transaction(async (tx) => {
+    await tx.query({ text: `lock table ${table} in share update exclusive mode`, values: [] })
+    await new Promise<void>((done) => {
+      unlock = done
+    })
+  })
+  const analyzing = async (): Promise<unknown> =>
+    (await run(`select from pg_stat_activity where query like 'analyze%' and wait_event_type = 'Lock'`)).rows.length
+  const stopped = load(db, table, path, options)
+  const ended = expect(stopped).rejects.toThrow()
+  try {
+    await expect.poll(analyzing, { timeout: 10_000 }).toBe(1)
+    await run(`select pg_cancel_backend(pid) from pg_stat_activity where query like 'analyze%'`)
+    await ended
+  } finally {
+    unlock()
+    await locked
+  }
+  appendFileSync(path, '3000,row 3000\n')
+  const before = `select coalesce(max(last_analyze), '-infinity') as at from pg_stat_user_tables where relname = 'T.x'`
+  const [analyzed] = (await run(before)).rows
+  expect(await load(db, table, path, options)).toMatchObject({ rowsResumed: 3000, rowsWritten: 0, grownBytes: 14 })
+  await expect.poll(async () => (await run(before)).rows[0]).not.toEqual(analyzed)
+  await expectRows(3000)
+})
+
 test('a connection that is lost while the table is made', async () => {
   const made = '"Test 1.a"."Ma de"'
   const end = await openTransaction(`create table ${made} (id int)`)
