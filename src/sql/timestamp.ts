@@ -7,16 +7,19 @@ const DAY = 86_400_000_000n
 // What timestamptz holds: 4714-11-24 BC up to, not including, the year 294277.
 const MIN = -210_866_803_200_000_000n
 const MAX = 9_224_318_016_000_000_000n
+/** Days end later: what a date holds, up to, not including, the year 5874898. */
+export const DATE_END: bigint = 185_331_707_078_400_000_000n
 
 const ISO =
-  /^(?<year>\d{4,6}|[+-]\d{4,6})-(?<month>\d\d)-(?<day>\d\d)(?:[T ](?<hour>\d\d):(?<minute>\d\d)(?::(?<second>\d\d)(?:\.(?<fraction>\d+))?)? ?(?<zone>Z|[+-]\d\d(?::?\d\d)?)?)?(?<bc> BC)?$/i
+  /^(?<year>\d{4,7}|[+-]\d{4,7})-(?<month>\d\d)-(?<day>\d\d)(?:[T ](?<hour>\d\d):(?<minute>\d\d)(?::(?<second>\d\d)(?:\.(?<fraction>\d+))?)? ?(?<zone>Z|[+-]\d\d(?::?\d\d)?)?)?(?<bc> BC)?$/i
 
 /**
  * Reads an ISO 8601 date or date-time; microseconds are kept. Without a zone it means UTC, so that no result depends on
  * a session's TimeZone. Also reads what the server prints (a space for the T, `+02`, ` BC`), `infinity` and `-infinity`.
+ * @param end - the first instant that is too late; default that of timestamptz
  * @throws UsageError INVALID_TIME
  */
-export function parseTimestamp(text: string): Microseconds {
+export function parseTimestamp(text: string, end: bigint = MAX): Microseconds {
   const trimmed = text.trim()
   if (/^\+?infinity$/i.test(trimmed)) return 'infinity'
   if (/^-infinity$/i.test(trimmed)) return '-infinity'
@@ -35,7 +38,7 @@ export function parseTimestamp(text: string): Microseconds {
   const seconds = hour * 3600 + minute * 60 + second - readZone(parts['zone'], text)
   const microseconds =
     BigInt(daysFromCivil(year, month, day)) * DAY + BigInt(seconds) * 1_000_000n + BigInt(fraction.padEnd(6, '0'))
-  return checkRange(microseconds)
+  return checkRange(microseconds, end)
 }
 
 /**
@@ -95,8 +98,8 @@ function readZone(zone: string | undefined, text: string): number {
   return (zone.startsWith('-') ? -1 : 1) * (hours * 3600 + minutes * 60)
 }
 
-function checkRange(microseconds: bigint): bigint {
-  if (microseconds >= MIN && microseconds < MAX) return microseconds
+function checkRange(microseconds: bigint, end = MAX): bigint {
+  if (microseconds >= MIN && microseconds < end) return microseconds
   throw new UsageError('INVALID_TIME', 'The time is outside of what the server can hold (4714 BC to 294276).')
 }
 

@@ -262,6 +262,8 @@ describe('as the server reads the same text', () => {
     ]
     await expectAsServer('timestamptz', texts)
     await expectAsServer('date', texts.slice(0, 7))
+    // Dates go on for longer than times.
+    await expectAsServer('date', ['294276-12-31', '294277-01-01', '300000-02-29', '5874897-12-31', '4714-11-24 BC'])
     await expectAsServer('timestamp', texts.slice(0, 7))
     expect(await through('timestamptz', ['2001/07/01 06:55'], { timeZone: 'Europe/Berlin' })).toEqual(
       await server('timestamptz', ['2001-07-01 06:55+02']),
@@ -379,6 +381,8 @@ test.each<[string, unknown, string]>([
   ['timestamptz', '01/02/2001', 'could be either, without timeFormat'],
   ['date', '1.2.01', 'could be either, without timeFormat'],
   ['date', '2001/02/30', 'no ISO 8601'],
+  ['date', '5874898-01-01', 'no ISO 8601'],
+  ['timestamp', '294277-01-01', 'no ISO 8601'],
   ['date', 'Mayor 5 2000', 'no ISO 8601'],
   ['timestamptz', '2001/01-31', 'no ISO 8601'],
   ['timestamptz', new Date(Number.NaN), 'an invalid Date'],

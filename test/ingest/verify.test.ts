@@ -178,7 +178,7 @@ describe('other tables', () => {
       {
         id: 2n ** 63n - 1n,
         t: '2025-01-01 00:00:00.000001',
-        d: '2025-02-28',
+        d: '5874897-12-31',
         n: '123456789012345678901234567890.5',
         p: '1.005',
         r: 0.1,
@@ -256,6 +256,14 @@ describe('other tables', () => {
     expect((await run(source)).verified).toEqual({ ranges: 4, rows: 4 })
     await trigger('new.p = new.p + 0.01; return new;')
     await expect(run(source.slice(1))).rejects.toMatchObject({ code: 'DRIFT', message: expect.stringContaining('"p"') })
+  })
+
+  test('by weeks of dates that no time goes up to', async () => {
+    await database.db.query(sql`create table ${name()} (d date)`)
+    const source = ['2025-01-01', '294276-12-31', '294277-01-01', '5874897-12-31', 'infinity'].map((d) => ({ d }))
+    expect((await run(source)).verified).toEqual({ ranges: 4, rows: 5 })
+    await trigger("if new.d = '5874897-12-31' then return null; end if; return new;")
+    await expect(run(source)).rejects.toMatchObject({ message: expect.stringContaining('from 5874897-12-') })
   })
 
   test('a hypertable by integers, and a table without times', async () => {

@@ -1,5 +1,5 @@
 import { type Interval, type IntervalFields, parseInterval } from '../../sql/interval.ts'
-import { type Microseconds, parseTimestamp } from '../../sql/timestamp.ts'
+import { DATE_END, type Microseconds, parseTimestamp } from '../../sql/timestamp.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
 import { timeFormatOf } from './time-format.ts'
 import { fullDayClock, isoText, isUnclearDay } from './time-text.ts'
@@ -12,7 +12,7 @@ const dayMs = 86_400_000
 const twoTo32 = 4294967296
 const dayMicros = 86_400_000_000n
 const infinite = { most: 2n ** 63n - 1n, least: -(2n ** 63n) }
-/** What the types hold, in microseconds since 1970: 4714-11-24 BC up to, not including, the year 294277. */
+/** What the types hold, in microseconds since 1970: 4714-11-24 BC up to, not including, the year 294277 (but of dates). */
 const least = -210_866_803_200_000_000n
 const most = 9_224_318_016_000_000_000n
 
@@ -61,7 +61,8 @@ export function putMicroseconds(view: DataView, at: number, micros: number | big
 export function dateWriter(options: ValueOptions): ValueWriter {
   timeFormatOf(options)
   return (buffer, value) => {
-    const instant = value instanceof Date ? { ms: validTime(value), micros: 0 } : toInstant(value, false, options)
+    const instant =
+      value instanceof Date ? { ms: validTime(value), micros: 0 } : toInstant(value, false, options, DATE_END)
     // To the server the day is the one that is written, not the one that follows.
     if (typeof value === 'string' && (endOfDay.test(value) || leapSecond.test(value))) {
       throw new Misfit('a text whose time belongs to the day after')
@@ -86,10 +87,11 @@ function validTime(date: Date): number {
   return time
 }
 
-function toInstant(value: unknown, zoned: boolean, options: ValueOptions): Instant {
+/** @param end - the first text that is too late */
+function toInstant(value: unknown, zoned: boolean, options: ValueOptions, end = most): Instant {
   switch (typeof value) {
     case 'string':
-      return textInstant(value, zoned, options)
+      return textInstant(value, zoned, options, end)
     case 'bigint':
       return scaled(value, options.timeUnit ?? 'us')
     case 'number':
@@ -128,7 +130,7 @@ const zonePattern = /(?:z|[+-]\d\d(?::?\d\d)?)(?: bc)?$/i
 const utcPattern = /(?:z|[+-]00(?::?00)?)(?: bc)?$/i
 const clockPattern = /:\d\d/
 
-function textInstant(given: string, zoned: boolean, options: ValueOptions): Instant {
+function textInstant(given: string, zoned: boolean, options: ValueOptions, end: bigint): Instant {
   const text = formattedText(given, options)
   const { timeUnit, timeZone = 'UTC' } = options
   const common = commonText(text)
@@ -143,7 +145,7 @@ function textInstant(given: string, zoned: boolean, options: ValueOptions): Inst
   if (hasZone && !zoned && !utcPattern.test(trimmed)) {
     throw new Misfit('a text with a time zone, which the type has no place for,')
   }
-  const micros = parsed(trimmed)
+  const micros = parsed(trimmed, end)
   if (typeof micros === 'string' || hasZone || !zoned || timeZone === 'UTC') return micros
   return inRange(micros - BigInt(zoneOffset(timeZone, Number(micros / 1000n))) * 1000n)
 }
@@ -160,21 +162,21 @@ const endOfDay = /^(.*\d[T ])24:00(?::00(?:\.0+)?)?(?![\d:.])(.*)$/i
 const leapSecond = /^(.*\d:\d\d):60(?:\.0+)?(?![\d.])(.*)$/
 
 /** Also the end of a day, and a leap second, which the server takes for the first of the next minute. */
-function parsed(text: string): Microseconds {
-  const end = endOfDay.exec(text)
-  if (end !== null) return later(parsedClock(`${end[1]}00:00${end[2]}`), dayMicros)
+function parsed(text: string, end: bigint): Microseconds {
+  const midnight = endOfDay.exec(text)
+  if (midnight !== null) return later(parsedClock(`${midnight[1]}00:00${midnight[2]}`, end), dayMicros)
   const leap = leapSecond.exec(text)
-  return leap === null ? parsedClock(text) : later(parsedClock(`${leap[1]}:59${leap[2]}`), 1_000_000n)
+  return leap === null ? parsedClock(text, end) : later(parsedClock(`${leap[1]}:59${leap[2]}`, end), 1_000_000n)
 }
 
 function later(time: Microseconds, by: bigint): Microseconds {
   return typeof time === 'string' ? time : inRange(time + by)
 }
 
-function parsedClock(text: string): Microseconds {
+function parsedClock(text: string, end: bigint): Microseconds {
   const [, before, fraction, after] = finerThanMicros.exec(text) ?? []
   try {
-    if (fraction === undefined) return parseTimestamp(text)
+    if (fraction === undefined) return parseTimestamp(text, end)
     const micros = parseTimestamp(`${before}${after}`)
     return typeof micros === 'string' ? micros : inRange(micros + BigInt(roundHalfEven(Number(fraction) * 1e6)))
   } catch {
@@ -329,8 +331,9 @@ export function microsecondsOf(
   type: 'timestamptz' | 'timestamp' | 'date',
   options: ValueOptions,
 ): Microseconds {
+  const end = type === 'date' ? DATE_END : most
   const instant =
-    value instanceof Date ? BigInt(validTime(value)) * 1000n : toInstant(value, type === 'timestamptz', options)
+    value instanceof Date ? BigInt(validTime(value)) * 1000n : toInstant(value, type === 'timestamptz', options, end)
   const micros = typeof instant === 'object' ? BigInt(instant.ms) * 1000n + BigInt(instant.micros) : instant
   if (typeof micros === 'string' || type !== 'date') return micros
   return micros - (((micros % dayMicros) + dayMicros) % dayMicros)

@@ -1,6 +1,6 @@
 import type { LoadTarget } from '../../catalog/load-target.ts'
 import { type Sql, sql } from '../../sql/template.ts'
-import { formatDate, formatTimestamp } from '../../sql/timestamp.ts'
+import { DATE_END, formatDate, formatTimestamp } from '../../sql/timestamp.ts'
 import type { EncodedColumn } from '../encode/encoder.ts'
 import type { ValueOptions } from '../encode/value.ts'
 import { microsecondsOf } from '../encode/value-time.ts'
@@ -45,10 +45,11 @@ export function rangeCut({ time }: LoadTarget, columns: readonly EncodedColumn[]
   const length = time === undefined ? weekMicros : BigInt(Math.round(time.chunkLength * 1000))
   const micros = sql`extract(epoch from ${own})::numeric * 1000000`
   const cast = sql.raw(kind)
+  const end = kind === 'date' ? DATE_END : most
   const bound = (start: bigint): Sql => {
     const text =
       kind === 'date' ? formatDate(start, { round: 'up' }) : formatTimestamp(start, { zone: kind !== 'timestamp' })
-    return sql`${start < least ? '-infinity' : start >= most ? 'infinity' : text}::${cast}`
+    return sql`${start < least ? '-infinity' : start >= end ? 'infinity' : text}::${cast}`
   }
   return {
     chunked: time !== undefined,
@@ -65,7 +66,7 @@ export function rangeCut({ time }: LoadTarget, columns: readonly EncodedColumn[]
       const start = BigInt(key) * length
       return sql` where ${own} >= ${bound(start)} and ${own} < ${bound(start + length)}`
     },
-    show: (key) => (/\d/.test(key) ? `from ${new Date(Number((BigInt(key) * length) / 1000n)).toISOString()}` : key),
+    show: (key) => (/\d/.test(key) ? `from ${formatTimestamp(BigInt(key) * length, { zone: true })}` : key),
   }
 }
 
