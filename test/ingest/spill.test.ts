@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import {
+  appendFileSync,
   copyFileSync,
   existsSync,
   mkdtempSync,
@@ -165,6 +167,46 @@ test('a limit of bytes: what fits is taken, and it goes on when there is room', 
   expect(await log.append([batch(31)])).toEqual({ taken: 1 })
   await log.close()
 })
+
+test('a full disk: what fills it can be read and removed, and there is room again', async (context) => {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', directory], { stdio: 'ignore' })
+  } catch {
+    return context.skip('needs the right to mount a small file system')
+  }
+  const mounted = directory
+  try {
+    const written = Array.from({ length: 200 }, (_, at) => batch(at + 1, 1000))
+    const log = await open()
+    const { taken, error } = await log.append(written)
+    expect(error).toMatchObject({ code: 'DISK_FULL' })
+    fillUp(join(directory, 'others'))
+    expect(await drain(log)).toEqual(written.slice(0, taken).map(content))
+    // Also for a writer that is opened when nothing fits any more.
+    const more = await log.append(written)
+    expect(more.taken).toBeGreaterThan(1)
+    await log.close()
+    fillUp(join(directory, 'more'))
+    const again = await open('other')
+    expect(await drain(again)).toEqual(written.slice(0, more.taken).map(content))
+    expect(await again.append([batch(201)])).toEqual({ taken: 1 })
+    await again.close()
+    fillUp(join(directory, 'most'))
+    directory = join(mounted, 'new')
+    await expect(open()).rejects.toMatchObject({ code: 'DISK_FULL' })
+  } finally {
+    execFileSync('umount', [mounted])
+    directory = mounted
+  }
+})
+
+function fillUp(path: string): void {
+  try {
+    for (;;) appendFileSync(path, Buffer.alloc(4096))
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' })
+  }
+}
 
 test('another table, and a directory that is in use', async () => {
   await fill(1)

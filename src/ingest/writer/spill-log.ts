@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { type DirectoryLock, lockDirectory } from '../../embedded/directory-lock.ts'
-import { ConnectionError } from '../../errors.ts'
+import { ConnectionError, TimescaleError } from '../../errors.ts'
 import { damaged, otherTable, spillError, throwSpillError } from './spill-error.ts'
 import { keepDamaged, readSpilled, type SpilledBatch, scanSpillFile } from './spill-file.ts'
 import { encodeBatchBody, encodeFrame, encodeHeader } from './spill-frame.ts'
@@ -61,10 +61,13 @@ export class SpillLog {
    */
   static async open(owner: SpillOwner): Promise<SpillLog> {
     await mkdir(owner.directory, { recursive: true }).catch(throwSpillError)
-    const log = new SpillLog(owner, lockDirectory(owner.directory))
+    const log = new SpillLog(owner, locked(owner.directory))
     try {
       await log.#read()
-      await log.#begin()
+      await log.#begin().catch((error: unknown) => {
+        // What fills the disk may be what is to be written from here.
+        if (log.rows === 0 || spillError(error).code !== 'DISK_FULL') throw error
+      })
       return log
     } catch (error) {
       await log.close()
@@ -168,10 +171,10 @@ export class SpillLog {
     file.batches.splice(file.batches.indexOf(spilled), 1)
     if (file.batches.length > 0) return undefined
     try {
-      if (file === this.#files.at(-1)) await this.#begin()
+      if (file === this.#files.at(-1) && this.#handle !== undefined) await this.#renew()
       return await this.#unlink(file)
     } catch {
-      // A full disk: the file stays until the log is closed, and the ledger remembers its windows.
+      // The file stays until the log is closed, and the ledger remembers its windows.
       return undefined
     }
   }
@@ -242,6 +245,16 @@ export class SpillLog {
     this.#files.push(file)
   }
 
+  /** Begins another file, if there is room; else one is begun when it is written to, and there is when the last one is gone. */
+  async #renew(): Promise<void> {
+    try {
+      await this.#begin()
+    } catch {
+      await this.#handle?.close()
+      this.#handle = undefined
+    }
+  }
+
   async #write(batch: WriterBatch): Promise<SpilledBatch> {
     if (this.#handle === undefined || (this.#files.at(-1)?.size ?? 0) >= fileBytes) {
       await this.#handle?.datasync()
@@ -301,6 +314,14 @@ export class SpillLog {
     await syncDirectory(this.#owner.directory)
     this.#files.splice(this.#files.indexOf(file), 1)
     return { importId: file.importId, windows: file.windows }
+  }
+}
+
+function locked(directory: string): DirectoryLock {
+  try {
+    return lockDirectory(directory)
+  } catch (error) {
+    throw error instanceof TimescaleError ? error : spillError(error)
   }
 }
 
