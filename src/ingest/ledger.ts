@@ -1,6 +1,6 @@
 import type { RelationName } from '../catalog/relation.ts'
 import type { Session } from '../connection/session.ts'
-import { PlanError, UsageError } from '../errors.ts'
+import { PlanError, QueryError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
 import { type Sql, sql } from '../sql/template.ts'
 import type { RejectedRow, RowBatch } from './batch.ts'
@@ -61,6 +61,9 @@ interface ImportRow {
   readonly reading: Reading | null
   readonly finished: boolean
 }
+
+const claimWaitMs = 60_000
+const lockTimeout = '55P03'
 
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
 function unhurried({ inTransaction }: Session): Sql {
@@ -172,18 +175,39 @@ export class Ledger {
   }
 
   /**
-   * Takes a window for this transaction, and notes what it will most likely come to: then it is written once only.
+   * Takes a window for this transaction, and notes what it will most likely come to: then it is written once only. Where
+   * another loader is at it, or a connection whose end the server has not noticed, that one is waited for.
    * @param mark - the source up to the window's end, or beyond it
+   * @param waitMs - so long, and no longer than the connection's own lock_timeout
    * @returns false where it is in the table already
+   * @throws QueryError of SQLSTATE 55P03 where it was waited for in vain, to be tried again
    */
-  async claim(tx: Session, start: number, rows?: number, mark?: SourceMark): Promise<boolean> {
+  async claim(
+    tx: Session,
+    start: number,
+    rows?: number,
+    mark?: SourceMark,
+    waitMs: number = claimWaitMs,
+  ): Promise<boolean> {
     const expected = rows ?? null
-    const { rowCount } = await tx.query(sql`
+    const window = sql`
       insert into tsdbkit.import_window (import_id, start, rows, written, skipped, source_bytes, source_crc)
       values (${this.id}, ${start}, ${expected}, ${expected}::bigint, ${rows === undefined ? null : 0},
         ${mark?.bytes ?? null}, ${mark?.crc ?? null})
-      on conflict do nothing`)
-    return rowCount === 1
+      on conflict do nothing`
+    try {
+      const { rowCount } = await tx.query(window, { timeoutMs: waitMs })
+      return rowCount === 1
+    } catch (error) {
+      if (!(error instanceof QueryError)) throw error
+      if (error.code !== 'STATEMENT_TIMEOUT' && error.sqlState !== lockTimeout) throw error
+      const place = `The window from ${start} on of the import ${JSON.stringify(this.id)}`
+      throw new QueryError(error.code, `${place} is held by another connection.`, {
+        sqlState: lockTimeout,
+        hint: 'Another loader of this import is at it, or one that is gone without the server knowing: see pg_stat_activity, and end that one with pg_terminate_backend.',
+        cause: error,
+      })
+    }
   }
 
   /** Notes what a window came to. */

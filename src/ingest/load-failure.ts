@@ -61,6 +61,8 @@ function ended(message: string): string {
 export function mayPass(error: unknown, isKnown: boolean): boolean {
   // Whether a lost COMMIT has happened is what a ledger knows.
   if (isKnown && error instanceof ConnectionError && error.code === 'CONNECTION_LOST') return true
+  // A lock that was not to be had in time.
+  if (error instanceof QueryError && error.sqlState === '55P03') return true
   return (error instanceof ConnectionError && error.retryable) || isSerializationFailure(error)
 }
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { DatabaseSession } from '../../src/connection/database-session.ts'
 import { type ConnectionPool, openPool } from '../../src/connection/pool.ts'
 import { exportTo } from '../../src/export/export.ts'
+import { Ledger } from '../../src/ingest/ledger.ts'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
 import { compileInto } from '../setup/compile.ts'
@@ -546,6 +547,44 @@ test('ended at ANALYZE: run again it is done, also where the file has grown sinc
   expect(await load(db, table, path, options)).toMatchObject({ rowsResumed: 3000, rowsWritten: 0, grownBytes: 14 })
   await expect.poll(async () => (await run(before)).rows[0]).not.toEqual(analyzed)
   await expectRows(3000)
+})
+
+test('a window that another connection holds is waited for, and not for ever', async () => {
+  const importId = newId()
+  const options: LoadOptions = { batchRows: 1000, analyze: false, importId }
+  await load(db, table, [], options)
+  const hasty = openPool({ ...server.options, startupOptions: '-c lock_timeout=200' })
+  const held = `insert into tsdbkit.import_window (import_id, start, rows, written, skipped) values ('${importId}', 0, 1000, 1000, 0)`
+  const end = await openTransaction(held)
+  const failure = load(new DatabaseSession(hasty), table, generatedRows(1000), { ...options, retries: 1 })
+  await expect(failure).rejects.toMatchObject({
+    sqlState: '55P03',
+    message: `The window from 0 on of the import "${importId}" is held by another connection.`,
+    hint: expect.stringContaining('pg_terminate_backend'),
+  })
+  const patient = load(new DatabaseSession(hasty), table, generatedRows(1000), { ...options, retries: 50 })
+  const begun = performance.now()
+  await expect.poll(() => performance.now() - begun).toBeGreaterThan(500)
+  await end(new Error('undone'))
+  const report = await patient
+  expect(report).toMatchObject({ rowsWritten: 1000, rowsResumed: 0 })
+  expect(report.retried).toBeGreaterThan(0)
+  await expectRows(1000)
+  await hasty.close()
+
+  const again = await openTransaction(held.replace(', 0,', ', 1000,'))
+  const claim = db.transaction(async (tx) => {
+    const identity = {
+      table: { schema: 'Test 1.a', name: 'T.x' },
+      unit: 'row',
+      batchRows: 1000,
+      batchBytes: 1,
+    } as const
+    const ledger = await Ledger.open(tx, importId, { ...identity, fingerprint: undefined })
+    return ledger.claim(tx, 1000, 1000, undefined, 200)
+  })
+  await expect(claim).rejects.toMatchObject({ code: 'STATEMENT_TIMEOUT', sqlState: '55P03' })
+  await again()
 })
 
 test('a connection that is lost while the table is made', async () => {
