@@ -230,6 +230,27 @@ describe('malformed files: the place is named, and what stays is said', () => {
     expect(error.message).not.toContain('secret')
   })
 
+  test('a column without a name', async () => {
+    const path = file(',"T,ime",n\n0,2025-01-01,5\n')
+    const refusal = {
+      message: 'Column 1 of the source has no name',
+      hint: expect.stringContaining('in the option columns: T,ime, n. pandas'),
+    }
+    await expect(run(path)).rejects.toMatchObject(refusal)
+    const other = { schema: database.schema, name: 'nameless' }
+    await expect(load(database.db, other, path, { create: true })).rejects.toMatchObject(refusal)
+    await load(database.db, other, path, { create: true, columns: ['T,ime', 'n'] })
+    const { rows } = await database.db.query(sql`select n from ${sql.name(other)}`)
+    expect(rows).toEqual([{ n: 5 }])
+  })
+
+  test('a header that is cut by another delimiter', async () => {
+    const names = (await database.db.query(sql`select * from ${sql.name(table)}`)).columns.map(({ name }) => name)
+    await expect(run(file(`${names.map((name) => `"${name}"`).join(';')}\n`))).rejects.toMatchObject({
+      hint: "Fields are apart by something else: give delimiter: ';'.",
+    })
+  })
+
   test('a day that could be two', async () => {
     const path = file(`${header}2001/01/31 06:55,1,a\nJan 31 2001,2,b\n01/02/2001,3,c\n`)
     await expect(run(path)).rejects.toMatchObject({

@@ -343,6 +343,18 @@ test('real flights', { timeout: 60_000 }, async () => {
   expect(Number(rows[0]?.['n'])).toBeGreaterThanOrEqual(written)
 })
 
+test('lists and structs with 64-bit integers become JSON with all of their digits', async () => {
+  const path = await write(`select * from (values
+    (1, [1::bigint, null, 9223372036854775807], {'a': 9007199254740993::bigint, 'b': 'x'}), (2, [], null)) v(n, list, document)`)
+  const name = { schema: database.schema, name: 'Di "gits' }
+  await load(database.db, name, path, { create: { timeColumn: false } })
+  const { rows } = await database.db.query(sql`select list::text, document::text from ${sql.name(name)} order by n`)
+  expect(rows).toEqual([
+    { list: '[1, null, 9223372036854775807]', document: '{"a": 9007199254740993, "b": "x"}' },
+    { list: '[]', document: null },
+  ])
+})
+
 test('texts that begin with a byte order mark keep it, in lists, structs and dictionaries too', async () => {
   const path = join(directory, 'marks.parquet')
   const value = { t: '\ufeffa', list: ['\ufeff', '\ufeffb'], document: { key: '\ufeffc' }, word: '\ufeffd' }

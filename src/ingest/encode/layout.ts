@@ -47,7 +47,10 @@ export function columnPairs(given: readonly string[], columns: LoadOptions['colu
   if (twice !== undefined) {
     throw new UsageError('INVALID_VALUE', `The source has two columns ${JSON.stringify(twice)}`)
   }
-  if (columns === undefined) return given.map((name) => ({ source: name, column: name }))
+  if (columns === undefined) {
+    if (given.includes('')) throw nameless(given)
+    return given.map((name) => ({ source: name, column: name }))
+  }
   const pairs = isList(columns)
     ? columns.map((name) => ({ source: name, column: name }))
     : Object.entries(columns).map(([source, column]) => ({ source, column }))
@@ -55,6 +58,14 @@ export function columnPairs(given: readonly string[], columns: LoadOptions['colu
   if (missing === undefined) return pairs
   throw new UsageError('INVALID_VALUE', `The source has no column ${JSON.stringify(missing.source)}`, {
     hint: `It has ${given.join(', ')}.`,
+  })
+}
+
+/** A column that no table can have: pandas writes its index so. */
+function nameless(given: readonly string[]): UsageError {
+  const others = given.filter((name) => name !== '').join(', ')
+  return new UsageError('INVALID_VALUE', `Column ${given.indexOf('') + 1} of the source has no name`, {
+    hint: `Leave it out by naming the others in the option columns: ${others}. pandas writes its index so, but not with index=False.`,
   })
 }
 

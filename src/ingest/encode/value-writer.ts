@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { types } from 'node:util'
 import type { ColumnType } from '../../catalog/column.ts'
 import type { CopyBuffer } from '../../wire/copy-buffer.ts'
@@ -175,10 +176,21 @@ function toJson(value: unknown): string {
   try {
     text = JSON.stringify(value)
   } catch {
-    throw new Misfit('an object that JSON cannot hold')
+    text = exactJson(value)
   }
   if (text === undefined) throw new Misfit(kindOf(value))
   return text
+}
+
+/** With bigints, of which JSON.stringify knows nothing, as the numbers they are. @throws Misfit */
+function exactJson(value: unknown): string | undefined {
+  const mark = randomUUID()
+  try {
+    const text = JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? `${mark}${one}` : one))
+    return text?.replace(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1')
+  } catch {
+    throw new Misfit('an object that JSON cannot hold')
+  }
 }
 
 function fromText(write: (buffer: CopyBuffer, text: string) => boolean, what: string): ValueWriter {
