@@ -55,6 +55,19 @@ export async function readLoadTarget(session: Session, table: RelationName): Pro
   }
 }
 
+/** Why the server takes no COPY into a relation, which an INSERT may still go into; undefined where it does. */
+export async function whyNotCopied(session: Session, table: RelationName): Promise<string | undefined> {
+  const { rows } = await session.query<{ why: string | null }>(sql`
+    select case
+      when relkind = 'm' then 'is a materialized view'
+      when relkind = 'v' and not exists (
+        select from pg_catalog.pg_trigger where tgrelid = c.oid and tgtype & 68 = 68) then 'is a view without an INSTEAD OF trigger'
+      when pg_catalog.row_security_active(c.oid) then 'has row-level security for this role'
+    end as why
+    from pg_catalog.pg_class c where c.oid = pg_catalog.to_regclass(${formatName(table)})`)
+  return rows[0]?.why ?? undefined
+}
+
 async function isOwned(session: Session, table: RelationName): Promise<boolean> {
   const { rows } = await session.query<{ owned: boolean }>(sql`
     select pg_catalog.pg_has_role(relowner, 'USAGE') as owned

@@ -103,6 +103,9 @@ function orderedStatement(
       text: order === '' ? from.text : `select * from (\n${from.text}\n) as source${order}`,
       values: from.values,
     }
+  if (typeof from === 'string' && /^\s*(?:select|with|values|table)\s/i.test(from)) {
+    throw invalidOption('A text is the name of a table to copy from, and no query.', 'Write sql`select …`.')
+  }
   const names = columns === undefined ? undefined : Array.isArray(columns) ? columns : Object.keys(columns)
   const needed = names === undefined || names.length === 0 ? undefined : [...new Set([...names, ...(orderBy ?? [])])]
   const list = isTexts(needed) ? needed.map(quoteIdentifier).join(', ') : '*'

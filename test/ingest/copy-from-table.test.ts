@@ -197,3 +197,18 @@ test.skipIf(onServer)('the embedded engine does not wait for itself', async () =
     hint: expect.stringContaining('insert into'),
   })
 })
+
+test('a query given as a text, and a type that only the source has', async () => {
+  const name = { schema: target.schema, name: 'Moods' }
+  await expect(target.client.copyFromTable(source, 'select 1 as id', name)).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+    hint: 'Write sql`select …`.',
+  })
+  await source.sql`create type public.mood_of_old as enum ('good')`
+  const query = sql`select 'good'::public.mood_of_old as mood`
+  await expect(
+    target.client.copyFromTable(source, query, name, { create: { timeColumn: false } }),
+  ).rejects.toMatchObject({ code: 'NOT_FOUND', hint: expect.stringContaining('create.columns') })
+  await target.client.copyFromTable(source, query, name, { create: { timeColumn: false, columns: { mood: 'text' } } })
+  expect(await target.client.sql`select * from ${sql.name(name)}`).toEqual([{ mood: 'good' }])
+})

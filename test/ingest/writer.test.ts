@@ -790,3 +790,30 @@ test('wrong options', async () => {
   }
   await expect(openWriter(db, 'nowhere')).rejects.toMatchObject({ code: 'NOT_FOUND' })
 })
+
+test('what takes no COPY is refused at the start, instead of tried again for as long as giveUpMs', async () => {
+  await run('create view "Test 1.a"."V" as select * from "Test 1.a"."W.x"')
+  await run('create materialized view "Test 1.a"."M" as select 1 as id')
+  try {
+    for (const [name, why] of [
+      ['V', 'is a view without an INSTEAD OF trigger'],
+      ['M', 'is a materialized view'],
+    ]) {
+      await expect(openWriter(db, { schema: 'Test 1.a', name: name ?? '' })).rejects.toMatchObject({
+        code: 'INVALID_VALUE',
+        message: `"Test 1.a"."${name}" ${why}: a writer's COPY is refused there`,
+        hint: 'Use insert.',
+      })
+    }
+    await run(`create function "Test 1.a".f() returns trigger language plpgsql as
+      'begin insert into "Test 1.a"."W.x" values (new.id, new.note); return new; end'`)
+    await run('create trigger t instead of insert on "Test 1.a"."V" for each row execute function "Test 1.a".f()')
+    await using writer = await openWriter(db, { schema: 'Test 1.a', name: 'V' })
+    await writer.write(row(1))
+    await writer.flush()
+    expect(await ids()).toEqual([1])
+  } finally {
+    await run('drop view "Test 1.a"."V"')
+    await run('drop materialized view "Test 1.a"."M"')
+  }
+})

@@ -89,9 +89,17 @@ export async function createTarget(
     return { created: true, input: planned.input }
   } catch (error) {
     // Another load has made it meanwhile, of the same source or one like it; or this one, whose COMMIT had no answer.
-    if (!isMadeMeanwhile(error)) throw error
+    if (!isMadeMeanwhile(error)) throw unknownType(error)
     return { created: false, input: planned.input }
   }
+}
+
+/** The same error, with what to do about a type that only the source has, such as an enum. */
+function unknownType(error: unknown): unknown {
+  if (!(error instanceof QueryError && error.code === 'NOT_FOUND')) return error
+  const hint =
+    'Is it the schema of the table? A type that only the source has is made first, or another one is named in create.columns.'
+  return new QueryError(error.code, error.message, { ...error, hint, cause: error })
 }
 
 const standardSample = 10_000

@@ -1,4 +1,5 @@
 import { BatchError, ConnectionError, QueryError, UsageError } from '../../errors.ts'
+import { counted } from '../../sql/counted.ts'
 import { isRowFailure } from '../row-failure.ts'
 import { type Lane, lanes } from './writer-batch.ts'
 
@@ -77,7 +78,7 @@ function givenUp(error: Error, ms: number): Error {
 /** The same error, which says what is lost with the writer. */
 export function withLost(error: unknown, rows: number): unknown {
   if (rows === 0 || !(error instanceof Error)) return error
-  const message = `${error.message} ${rows} rows that were accepted are not written.`
+  const message = `${error.message} ${counted(rows, 'row')} that ${rows === 1 ? 'was' : 'were'} accepted ${rows === 1 ? 'is' : 'are'} not written.`
   if (error instanceof BatchError) return new BatchError(message, error)
   if (error instanceof ConnectionError) return new ConnectionError(error.code, message, error)
   if (error instanceof QueryError) return new QueryError(error.code, message, error)

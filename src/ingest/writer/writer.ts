@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { readTable } from '../../catalog/column.ts'
 import { listCompressedRanges } from '../../catalog/compressed-range.ts'
-import { readLoadTarget } from '../../catalog/load-target.ts'
+import { readLoadTarget, whyNotCopied } from '../../catalog/load-target.ts'
 import type { Session } from '../../connection/session.ts'
 import { BatchError, UsageError } from '../../errors.ts'
 import { formatName, type ObjectName } from '../../sql/identifier.ts'
@@ -11,6 +11,7 @@ import { invalidOption } from '../../sql/option.ts'
 import type { RejectedRow } from '../batch.ts'
 import { conflictRule } from '../conflict.ts'
 import { type InputRow, writable } from '../encode/encoder.ts'
+import { valueWriter } from '../encode/value-writer.ts'
 import { SpillLog } from './spill-log.ts'
 import type { Lane } from './writer-batch.ts'
 import { type CollectedBatch, RowCollector, toJson } from './writer-collector.ts'
@@ -230,6 +231,14 @@ export async function openWriter(session: Session, name: ObjectName, options: Wr
   if (session.inTransaction) throw invalidOption('A writer needs the database, not a transaction.')
   const table = await readTable(session, name)
   const conflict = await conflictRule(session, table, settings.columns ?? writable(table), settings)
+  // Every batch that does not go through a temporary table would fail, and be tried again as if the database were away.
+  const isStaged = conflict.onConflict !== 'error' || table.columns.some((column) => !valueWriter(column, {}))
+  const obstacle = isStaged ? undefined : await whyNotCopied(session, table)
+  if (obstacle !== undefined) {
+    throw new UsageError('INVALID_VALUE', `${formatName(table)} ${obstacle}: a writer's COPY is refused there`, {
+      hint: 'Use insert.',
+    })
+  }
   const target = await readLoadTarget(session, table)
   const importId = `writer ${randomUUID()}`
   const collector = new RowCollector({ table, target, conflict, settings })
