@@ -1,6 +1,6 @@
 import { readTable, type TableDescription } from '../catalog/column.ts'
 import type { QueryOptions, Row, Session } from '../connection/session.ts'
-import { UsageError } from '../errors.ts'
+import { QueryError, UsageError } from '../errors.ts'
 import type { ObjectName } from '../sql/identifier.ts'
 import { checkKeys, toList } from '../sql/option.ts'
 import { type Sql, sql } from '../sql/template.ts'
@@ -24,6 +24,7 @@ import {
 import { arrayItems, plainItem } from './encode/plain-item.ts'
 import { checkTimeZone } from './encode/time-zone.ts'
 import { kindOf, type ValueOptions } from './encode/value.ts'
+import { withoutValues } from './row-failure.ts'
 
 /** A row to be inserted into a table whose rows are `T`: any of its columns, each as what may be written to it. */
 export type InsertRow<T extends object> = {
@@ -112,7 +113,15 @@ export async function insert<R extends object = Row>(
     }
     return result
   }
-  return statements.length === 1 ? run(session) : session.transaction(run, signal === undefined ? {} : { signal })
+  const done = statements.length === 1 ? run(session) : session.transaction(run, signal === undefined ? {} : { signal })
+  return done.catch((error: unknown) => {
+    throw error instanceof QueryError
+      ? withoutValues(
+          error,
+          rows.flatMap((row) => Object.values(row)),
+        )
+      : error
+  })
 }
 
 /** Every property any row has, in the order of their first appearance. */

@@ -21,13 +21,43 @@ export function rejectedRow(batch: RowBatch, row: number, error: QueryError): Re
 /** The columns of a table by what a COPY calls them. */
 type ColumnNames = ReadonlyMap<string, string>
 
+/**
+ * The same error without values of its row: what a trigger raises may hold any of them, in message and hint. What the server
+ * itself says of a row is without them already.
+ */
+export function withoutValues(error: QueryError, values: Iterable<unknown>): QueryError {
+  if (!isRaised(error)) return error
+  // One or two characters are found in any text by chance.
+  const texts = [...values].flatMap((value) => (isPlain(value) && String(value).length > 2 ? [String(value)] : []))
+  const longestFirst = texts.sort((one, other) => other.length - one.length)
+  const hide = (text: string): string => longestFirst.reduce((shown, value) => shown.replaceAll(value, '…'), text)
+  const [message, hint] = [hide(error.message), error.hint === undefined ? undefined : hide(error.hint)]
+  if (message === error.message && hint === error.hint) return error
+  const { sqlState, schema, table, column, constraint } = error
+  return new QueryError(error.code, message, { sqlState, schema, table, column, constraint, hint })
+}
+
+/** Whether RAISE in a function of the database has made the message. */
+function isRaised({ cause }: QueryError): boolean {
+  for (let link = cause, depth = 0; link instanceof Error && depth < 10; link = link.cause, depth++) {
+    if ('routine' in link && link.routine === 'exec_stmt_raise') return true
+  }
+  return false
+}
+
+function isPlain(value: unknown): value is string | number | bigint {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint'
+}
+
 /** The same error, naming the row of the batch and, where the server named one, the column. */
 export function atRow(error: QueryError, batch: RowBatch, row: number, columns: ColumnNames): BatchError {
-  return new BatchError(`Row ${batch.first + row}: ${inColumn(error, columns)}`, {
+  const source = batch.source(row)
+  const shown = withoutValues(error, typeof source === 'object' && source !== null ? Object.values(source) : [])
+  return new BatchError(`Row ${batch.first + row}: ${inColumn(shown, columns)}`, {
     row: batch.first + row,
     rowCount: batch.first + batch.rows,
-    hint: error.hint,
-    cause: error,
+    hint: shown.hint,
+    cause: shown,
   })
 }
 

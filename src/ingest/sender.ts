@@ -13,7 +13,7 @@ import { decompressSql } from './compressed/recompress.ts'
 import type { SortedLoad } from './compressed/sorted-load.ts'
 import { type ConflictRule, columnList, conflictSql, lastOfKeySql } from './conflict.ts'
 import type { WindowState } from './ledger.ts'
-import { atRow, hintOf, inColumn, isRowFailure } from './row-failure.ts'
+import { atRow, hintOf, inColumn, isRowFailure, withoutValues } from './row-failure.ts'
 
 /** A column to be written. */
 export interface TargetColumn extends Pick<TableColumn, 'name' | 'baseName' | 'typeName'> {
@@ -92,11 +92,12 @@ export class Sender {
       const line = copyLine(error)
       if (line === undefined) throw lineUnknown(error)
       const row = lines + line - 1
-      throw new BatchError(`Line ${row + 1}: ${inColumn(error, this.#copied)}`, {
+      const shown = withoutValues(error, fieldsOf(blocks, line))
+      throw new BatchError(`Line ${row + 1}: ${inColumn(shown, this.#copied)}`, {
         row,
         rowCount: row + 1,
-        hint: hintOf(error),
-        cause: error,
+        hint: hintOf(shown),
+        cause: shown,
       })
     }
   }
@@ -241,6 +242,15 @@ export class Sender {
       select ${sql.join(columns.map((_, at) => field(at)))} from (${rows}) r where ${null}::int is null
       order by ${sql.join([...order, place])}${conflictSql(conflict, names)}`
   }
+}
+
+/** About the fields of a line, whatever stands between them. @param line - its number in the blocks, from 1 */
+function fieldsOf(blocks: readonly Buffer[], line: number): readonly string[] {
+  const bytes = Buffer.concat(blocks)
+  let start = 0
+  for (let at = 1; at < line; at++) start = bytes.indexOf(10, start) + 1
+  const end = bytes.indexOf(10, start)
+  return bytes.toString('utf8', start, end === -1 ? bytes.length : end).split(/[,;\t|"\r]+/)
 }
 
 /** For an error behind the temporary table, which knows no lines. */

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { load } from '../../src/ingest/load.ts'
 import type { LoadOptions } from '../../src/ingest/load-option.ts'
@@ -428,6 +429,25 @@ describe('what the server refuses', () => {
     writeFileSync(file, 'id,n\n1,2\n2,"name: 1,5"\n')
     await expect(run(file)).rejects.toMatchObject({ message: expect.stringMatching(/^(Row 1|Line 3): Column "n"/) })
     expect(await count()).toBe(0)
+  })
+
+  test('what a trigger raises names the row, and shows no value of it', async () => {
+    await database.db.query(sql`create table ${sql.name(table)} (id int, note text)`)
+    const refuse = sql.name({ schema: database.schema, name: 'refuse' })
+    await database.db.query(sql`create function ${refuse}() returns trigger language plpgsql as $$ begin
+      if new.id > 1 then raise exception 'note % is bad', new.note using hint = 'not ' || new.note, errcode = '23514'; end if;
+      return new; end $$`)
+    await database.db.query(
+      sql`create trigger "refuse" before insert on ${sql.name(table)} for each row execute function ${refuse}()`,
+    )
+    const source = [1, 2].map((id) => ({ id, note: `secret ${id}` }))
+    const file = join(directory, 'raised.csv')
+    writeFileSync(file, `id,note\n${source.map(({ id, note }) => `${id},${note}`).join('\n')}\n`)
+    for (const attempt of [() => run(source), () => run(file), () => database.client.insert(table, source)]) {
+      const failure = await (attempt() as Promise<unknown>).then(undefined, (error: unknown) => error)
+      expect(inspect(failure)).not.toContain('secret')
+      expect(failure).toMatchObject({ message: expect.stringMatching(/note … is bad$/), hint: 'not …' })
+    }
   })
 
   test('rows that a trigger drops are counted', async () => {
