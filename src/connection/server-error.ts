@@ -155,7 +155,7 @@ const conversionErrors: ReadonlySet<string> = new Set(['22003', '22007', '22008'
 
 function withoutValues(text: string, sqlState: string, values: readonly BoundValue[] | undefined): string {
   if (values === undefined || values.length === 0 || !quotesRows(sqlState)) return text
-  const masked = conversionErrors.has(sqlState) ? text.replace(/"[\s\S]*"/, '"…"') : text
+  const masked = conversionErrors.has(sqlState) ? text.replace(/"(?!datestyle")[\s\S]*"/i, '"…"') : text
   return values.reduce<string>((shown, value, index) => {
     // One or two characters are found in any text by chance, unless they are quoted.
     if (typeof value !== 'string' || value === '') return shown

@@ -190,3 +190,11 @@ test('150,000 rows of 1 kB from a generator in bounded memory', async () => {
   // All rows at once would be 150 MB and more.
   expect(peak - before).toBeLessThan(90e6)
 }, 60_000)
+
+test("the server's hint keeps the name of the setting it is about, and loses the value", async () => {
+  const failure = await executeMany(db, 'select $1::date', [['31/12/2026']]).catch((error: unknown) => error)
+  expect(failure).toMatchObject({
+    message: 'Row 0: date/time field value out of range: "…"',
+    hint: expect.stringMatching(/different "datestyle" setting/i),
+  })
+})

@@ -324,6 +324,8 @@ test('a table that does not exist: --create makes it', async () => {
     code: 1,
     stderr: expect.stringMatching(/There is no relation .*\nhint: With --create it is made\./),
   })
+  const made = await run(['load', file('new.csv'), '--table', database.name('Absent'), '--create', '--verify'])
+  expect(made).toMatchObject({ code: 0, stdout: expect.stringMatching(/; the table is new; verified\.\n$/) })
 })
 
 /** `script` of util-linux gives a program a real terminal. */

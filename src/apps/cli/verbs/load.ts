@@ -231,7 +231,7 @@ function sentence({
   rowsRejected,
   ...rest
 }: LoadReport & { readonly file: string }): string {
-  const { seconds, limit, path, directCompress, created, grownBytes } = rest
+  const { seconds, limit, path, directCompress, created, grownBytes, verified } = rest
   const rate = count(Math.round(rowsRead / Math.max(seconds.total, 0.001)))
   const others = [
     [rowsResumed, 'done by a run before'],
@@ -243,7 +243,7 @@ function sentence({
   const compressed = directCompress.batches > 0 ? ', compressed on the way in' : ''
   return (
     `${file}: ${formatCount(rowsWritten, 'row')} written${more.join('')} in ${duration(seconds.total)} (${rate} rows/s, limit: ` +
-    `${limit}, ${path.kind}${compressed})${created ? '; the table is new' : ''}${grown}.`
+    `${limit}, ${path.kind}${compressed})${created ? '; the table is new' : ''}${verified === undefined ? '' : '; verified'}${grown}.`
   )
 }
 
