@@ -255,8 +255,7 @@ function fieldsOf(blocks: readonly Buffer[], line: number): readonly string[] {
 
 /** For an error behind the temporary table, which knows no lines. */
 function lineUnknown(error: QueryError): QueryError {
-  const hint =
-    hintOf(error) ?? "Which line it was is found with onBadRow: { file }, which notes it, or with onBadRow: 'skip'."
+  const hint = hintOf(error) ?? 'The line is looked for with the option onBadRow, and noted where it names a file.'
   return new QueryError(error.code, error.message, { ...error, hint, cause: error })
 }
 
