@@ -58,7 +58,7 @@ function ended(message: string): string {
  * Whether the same batch may succeed when it is sent again, and not be written twice.
  * @param isKnown - whether a ledger knows what was committed
  */
-export function mayPass(error: unknown, isKnown: boolean): boolean {
+function mayPass(error: unknown, isKnown: boolean): boolean {
   // Whether a lost COMMIT has happened is what a ledger knows.
   if (isKnown && error instanceof ConnectionError && error.code === 'CONNECTION_LOST') return true
   // A lock that was not to be had in time.
@@ -67,26 +67,30 @@ export function mayPass(error: unknown, isKnown: boolean): boolean {
 }
 
 /**
- * Runs what does no harm when it happens twice, and runs it again where the connection is lost or the like; in a
- * transaction that cannot help.
+ * Runs a thing again where the connection is lost or the like; in a transaction that cannot help.
+ * @param isKnown - whether it does no harm when it happens twice, or knows that it happened
+ * @param onAgain - called before each time but the first
  */
 export async function repeated<T>(
   session: Session,
   { retries, signal }: Pick<LoadSettings, 'retries' | 'signal'>,
   run: () => Promise<T>,
+  isKnown = true,
+  onAgain?: () => void,
 ): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await run()
     } catch (error) {
-      if (session.inTransaction || attempt >= retries || !mayPass(error, true)) throw error
+      if (session.inTransaction || attempt >= retries || !mayPass(error, isKnown)) throw error
+      onAgain?.()
       await pause(attempt, signal)
     }
   }
 }
 
 /** 50 ms, doubled each time up to 5 s, and by chance half to one and a half of it. */
-export async function pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
+async function pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
   const delay = Math.min(50 * 2 ** attempt, 5000) * (0.5 + Math.random())
   await wait(delay, undefined, signal === undefined ? {} : { signal }).catch((error: unknown) => {
     throw signal?.aborted ? cancelledError(signal) : error

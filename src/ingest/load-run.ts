@@ -8,13 +8,14 @@ import { sql } from '../sql/template.ts'
 import { BlockPool } from '../wire/copy-buffer.ts'
 import { type EncodedBatch, encodeBatch, type RejectedRow, type RowBatch } from './batch.ts'
 import { decided, type SkippedPart } from './batch-decision.ts'
+import { claimed } from './claimed.ts'
 import { LoadCompression } from './compressed/load-compression.ts'
 import { OrderDoubt } from './compressed/sorted-load.ts'
 import { DeadLetterFile } from './dead-letter.ts'
 import type { EncodedColumn } from './encode/encoder.ts'
 import { InFlight } from './in-flight.ts'
 import { Ledger } from './ledger.ts'
-import { explainFailure, mayPass, pause, repeated } from './load-failure.ts'
+import { explainFailure, repeated } from './load-failure.ts'
 import { type InputProgress, LoadMeter } from './load-meter.ts'
 import type { LoadReport, LoadSettings, SkippedBatch } from './load-option.ts'
 import type { Prepared, PreparedBytes, PreparedPiece, PreparedRows, Window } from './prepared.ts'
@@ -305,47 +306,27 @@ export class LoadRun {
     })
   }
 
-  async #deliver(
-    send: (tx: Session) => Promise<Delivery>,
-    { start, rows, direct, rejected, mark }: Window,
-  ): Promise<Delivery> {
-    const { ledger } = this
-    let claimed = false
-    const delivery = await this.#withRetries(async (tx) => {
-      if (ledger === undefined) return send(tx)
-      // This run, whose COMMIT had no answer, or another loader of the same import has written it.
-      if (!(await ledger.claim(tx, start, rows, mark)))
-        return ledger.delivered(tx, start, claimed ? rejected : undefined)
-      claimed = true
-      const sent = await send(tx)
-      const bad = [...rejected, ...sent.rejected]
-      // Most windows come to what was noted when they were claimed.
-      if (sent.written !== rows || sent.state !== undefined) await ledger.record(tx, start, sent, bad, sent.state)
-      return sent
-    })
+  async #deliver(send: (tx: Session) => Promise<Delivery>, window: Window): Promise<Delivery> {
+    const { ledger, session } = this
+    const { signal } = this.settings
+    const once = ledger === undefined ? send : claimed(ledger, window, send)
+    const delivery = await repeated(
+      session,
+      this.settings,
+      () => session.transaction(once, signal === undefined ? {} : { signal }),
+      ledger !== undefined,
+      () => void this.#meter.retried++,
+    )
     if (delivery.other !== undefined) {
       this.#meter.resumed += delivery.other
       return delivery
     }
-    this.compression.count(delivery, direct)
-    const bad = [...rejected, ...delivery.rejected]
+    this.compression.count(delivery, window.direct)
+    const bad = [...window.rejected, ...delivery.rejected]
     this.#meter.deliver(delivery, bad.length)
     if (ledger === undefined) await this.#deadLetters?.write(bad)
     this.settings.onProgress?.(this.#meter.progress(this.input))
     return delivery
-  }
-
-  async #withRetries(send: (tx: Session) => Promise<Delivery>): Promise<Delivery> {
-    const { signal, retries } = this.settings
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await this.session.transaction(send, signal === undefined ? {} : { signal })
-      } catch (error) {
-        if (this.session.inTransaction || attempt >= retries || !mayPass(error, this.ledger !== undefined)) throw error
-        this.#meter.retried++
-        await pause(attempt, signal)
-      }
-    }
   }
 
   /** What does no harm when it happens twice. */
