@@ -71,6 +71,14 @@ export function isMadeMeanwhile(error: unknown): boolean {
   return error instanceof QueryError && madeMeanwhile.has(error.sqlState)
 }
 
+/** True for 55P03: a lock was not to be had in the time that lock_timeout gives. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof QueryError && error.sqlState === LOCK_TIMEOUT
+}
+
+/** The SQLSTATE of {@link isLockTimeout}. */
+export const LOCK_TIMEOUT = '55P03'
+
 /** The error of a statement or transaction whose signal was aborted before anything was sent. */
 export function cancelledError(signal: AbortSignal): QueryError {
   return new QueryError('QUERY_CANCELLED', 'The signal was aborted', { sqlState: '57014', cause: signal.reason })

@@ -15,11 +15,12 @@ export function claimed(
   let isOurs = false
   return async (tx) => {
     if (!(await ledger.claim(tx, start, rows, mark))) return ledger.delivered(tx, start, isOurs ? rejected : undefined)
-    isOurs = true
     const sent = await send(tx)
     const bad = [...rejected, ...sent.rejected]
     // Most windows come to what was noted when they were claimed.
     if (sent.written !== rows || sent.state !== undefined) await ledger.record(tx, start, sent, bad, sent.state)
+    // Only a COMMIT comes after this, which may have no answer.
+    isOurs = true
     return sent
   }
 }

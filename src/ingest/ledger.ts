@@ -1,4 +1,5 @@
 import type { RelationName } from '../catalog/relation.ts'
+import { isLockTimeout, LOCK_TIMEOUT } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import { PlanError, QueryError, UsageError } from '../errors.ts'
 import { formatName } from '../sql/identifier.ts'
@@ -63,7 +64,6 @@ interface ImportRow {
 }
 
 const claimWaitMs = 60_000
-const lockTimeout = '55P03'
 
 /** A statement whose commit does not wait for the disk: that of a window writes what was committed before it too. */
 function unhurried({ inTransaction }: Session): Sql {
@@ -200,10 +200,10 @@ export class Ledger {
       return rowCount === 1
     } catch (error) {
       if (!(error instanceof QueryError)) throw error
-      if (error.code !== 'STATEMENT_TIMEOUT' && error.sqlState !== lockTimeout) throw error
+      if (error.code !== 'STATEMENT_TIMEOUT' && !isLockTimeout(error)) throw error
       const place = `The window from ${start} on of the import ${JSON.stringify(this.id)}`
       throw new QueryError(error.code, `${place} is held by another connection.`, {
-        sqlState: lockTimeout,
+        sqlState: LOCK_TIMEOUT,
         hint: 'Another loader of this import is at it, or one that is gone without the server knowing: see pg_stat_activity, and end that one with pg_terminate_backend.',
         cause: error,
       })

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { cancelledError, isSerializationFailure } from '../connection/server-error.ts'
+import { cancelledError, isLockTimeout, isSerializationFailure } from '../connection/server-error.ts'
 import type { Session } from '../connection/session.ts'
 import { BatchError, ConnectionError, QueryError, TimescaleError, UsageError } from '../errors.ts'
 import { counted } from '../sql/counted.ts'
@@ -61,9 +61,7 @@ function ended(message: string): string {
 function mayPass(error: unknown, isKnown: boolean): boolean {
   // Whether a lost COMMIT has happened is what a ledger knows.
   if (isKnown && error instanceof ConnectionError && error.code === 'CONNECTION_LOST') return true
-  // A lock that was not to be had in time.
-  if (error instanceof QueryError && error.sqlState === '55P03') return true
-  return (error instanceof ConnectionError && error.retryable) || isSerializationFailure(error)
+  return (error instanceof ConnectionError && error.retryable) || isSerializationFailure(error) || isLockTimeout(error)
 }
 
 /**
