@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Client } from '../../src/client.ts'
 import { connect, type Database } from '../../src/database.ts'
+import type { LoadOptions } from '../../src/ingest/load-option.ts'
 import { sql } from '../../src/sql/template.ts'
 import { onServer, openTestDatabase, type TestDatabase } from '../setup/database.ts'
 import { type PostgresServer, password, startPostgres } from '../setup/postgres.ts'
@@ -96,6 +97,12 @@ test('the hypertable is made with the types of the source', async () => {
 })
 
 describe('with importId', () => {
+  /** Options that end a copy when so many rows are written. */
+  const stopAfter = (rows: number): Pick<LoadOptions, 'signal' | 'onProgress'> => {
+    const abort = new AbortController()
+    return { signal: abort.signal, onProgress: ({ rowsWritten }) => void (rowsWritten >= rows && abort.abort()) }
+  }
+
   test('goes on where it stopped', async () => {
     const name = await hypertable()
     const options = {
@@ -104,12 +111,8 @@ describe('with importId', () => {
       batchRows: 2000,
       parallel: 1,
     }
-    const abort = new AbortController()
-    const onProgress = ({ rowsWritten }: { readonly rowsWritten: number }): void => {
-      if (rowsWritten >= 8000) abort.abort()
-    }
     await expect(
-      target.client.copyFromTable(source, odd, name, { ...options, signal: abort.signal, onProgress }),
+      target.client.copyFromTable(source, odd, name, { ...options, ...stopAfter(8000) }),
     ).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
     const report = await target.client.copyFromTable(source, odd, name, options)
     expect(report.rowsResumed).toBeGreaterThanOrEqual(8000)
@@ -131,13 +134,9 @@ describe('with importId', () => {
       batchRows: 100,
       parallel: 1,
     }
-    const abort = new AbortController()
-    const onProgress = ({ rowsWritten }: { readonly rowsWritten: number }): void => {
-      if (rowsWritten >= 500) abort.abort()
-    }
     const copy = (more = {}): Promise<unknown> =>
       target.client.copyFromTable(source, changing, name, { ...options, ...more })
-    await expect(copy({ signal: abort.signal, onProgress })).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
+    await expect(copy(stopAfter(500))).rejects.toMatchObject({ code: 'QUERY_CANCELLED' })
     const ids = async (): Promise<unknown[]> =>
       (await target.client.sql`select id from ${sql.name(name)} order by id`).map(({ id }) => id)
     const copied = await ids()
